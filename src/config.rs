@@ -1,0 +1,382 @@
+//! Checked settings. A [`Config`] that exists can be run; where its values come from (flags, environment, file, Python)
+//! is the business of `settings`.
+
+use crate::call::Protocol;
+use crate::error::Error;
+use crate::secret::Secret;
+use std::time::Duration;
+
+/// Everything the router can be told. Build it with [`Config::default`] and set what differs.
+///
+/// ```
+/// use iron_runtime::{Config, Protocol, Secret, Upstream};
+/// let mut config = Config::default();
+/// config.upstreams.push(Upstream::openai("https://api.openai.com/v1".parse()?, Secret::new("sk-…")));
+/// assert_eq!(config.upstreams[0].protocol, Protocol::OpenAi);
+/// # Ok::<(), iron_runtime::Error>(())
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The address to listen on. Default `127.0.0.1`.
+    pub host: String,
+    /// The port; 0 picks a free one. Default 0.
+    pub port: u16,
+    /// Host names beside the loopback ones that `Host` and `Origin` may hold. Default none.
+    pub allow_hosts: Vec<String>,
+    /// What clients must send. `None`: the control server's token in server mode, else random for each router.
+    pub client_token: Option<Secret>,
+    /// Where calls may go.
+    pub upstreams: Vec<Upstream>,
+    /// The control server that holds the keys, in server mode.
+    pub control: Option<Control>,
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// Times.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 0,
+            allow_hosts: Vec::new(),
+            client_token: None,
+            upstreams: Vec::new(),
+            control: None,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// A place that calls are sent to, with the one key that is ever sent there.
+#[derive(Clone)]
+pub struct Upstream {
+    /// Its name in settings, logs and events: `openai`, `anthropic`, or the NAME of `[upstreams.NAME]`.
+    pub name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Its address.
+    pub base: BaseUrl,
+    /// Its key.
+    pub key: Key,
+    /// How the key is sent.
+    pub auth: Auth,
+    /// The models it serves beside the well-known names: exact, or ending in `*`. First match in the order of upstreams wins.
+    pub models: Vec<String>,
+    /// Other names for models: `(name the client sends, name the upstream gets)`.
+    pub aliases: Vec<(String, String)>,
+}
+
+impl Upstream {
+    /// OpenAI, or a place that stands in for it.
+    pub fn openai(base: BaseUrl, key: Secret) -> Self {
+        Self::new("openai", Protocol::OpenAi, base, Key::Given(key))
+    }
+
+    /// Anthropic, or a place that stands in for it.
+    pub fn anthropic(base: BaseUrl, key: Secret) -> Self {
+        Self::new("anthropic", Protocol::Anthropic, base, Key::Given(key))
+    }
+
+    /// An upstream whose key is sent in the usual way of its protocol.
+    pub fn new(name: &str, protocol: Protocol, base: BaseUrl, key: Key) -> Self {
+        Self { name: name.into(), protocol, base, key, auth: Auth::of(protocol), models: Vec::new(), aliases: Vec::new() }
+    }
+}
+
+/// Where an upstream's key comes from.
+#[derive(Clone)]
+pub enum Key {
+    /// It was given.
+    Given(Secret),
+    /// The control server gives it.
+    Control,
+    /// The upstream needs none (a local model server).
+    None,
+}
+
+/// The header field that carries the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// `Authorization: Bearer KEY` (OpenAI and most others).
+    Bearer,
+    /// `x-api-key: KEY` (Anthropic).
+    XApiKey,
+    /// `api-key: KEY` (Azure).
+    ApiKey,
+}
+
+impl Auth {
+    /// The usual way of a protocol.
+    pub fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::OpenAi => Self::Bearer,
+            Protocol::Anthropic => Self::XApiKey,
+        }
+    }
+}
+
+/// The control server and the token by which it knows us.
+#[derive(Clone)]
+pub struct Control {
+    /// Its address.
+    pub server_url: BaseUrl,
+    /// The IC token: opaque.
+    pub ic_token: Secret,
+    /// How long a fetched key is used before it is fetched again. Default 300 s.
+    pub cache_ttl: Duration,
+}
+
+/// Sizes and counts; each has a bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Client connections at once; one more gets 503. Default 1024.
+    pub max_connections: usize,
+    /// Bytes of a request head. Default 64 KiB.
+    pub max_header_bytes: usize,
+    /// Fields of a request head. Default 100.
+    pub max_headers: usize,
+    /// Bytes of a request target. Default 16 KiB.
+    pub max_target_bytes: usize,
+    /// Bytes of a buffered (JSON) request body. Default 32 MiB.
+    pub max_body_bytes: u64,
+    /// Bytes of all buffered bodies together; over it 503. Default 256 MiB.
+    pub max_buffered_bytes: u64,
+    /// Bytes of a streamed (multipart, binary) request body. Default 1 GiB.
+    pub max_upload_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_header_bytes: 64 << 10,
+            max_headers: 100,
+            max_target_bytes: 16 << 10,
+            max_body_bytes: 32 << 20,
+            max_buffered_bytes: 256 << 20,
+            max_upload_bytes: 1 << 30,
+        }
+    }
+}
+
+/// Times; each has a bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From a request head's first byte to its last. Default 10 s.
+    pub header: Duration,
+    /// The longest silence inside a request body. Default 30 s.
+    pub body: Duration,
+    /// How long a kept-alive client connection may be idle. Default 300 s.
+    pub keep_alive: Duration,
+    /// How long a client may take no bytes of its reply. Default 60 s.
+    pub write: Duration,
+    /// To connect to an upstream, name look-up and TLS included. Default 10 s.
+    pub connect: Duration,
+    /// From the request's end to the reply head's end. Default 600 s.
+    pub first_byte: Duration,
+    /// The longest silence inside a reply. Default 300 s.
+    pub idle: Duration,
+    /// After this silence a stream gets an SSE comment; zero turns that off. Default 15 s.
+    pub keepalive: Duration,
+    /// How long `shutdown` waits for calls under way before it cuts them. Default 5 s.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            header: seconds(10),
+            body: seconds(30),
+            keep_alive: seconds(300),
+            write: seconds(60),
+            connect: seconds(10),
+            first_byte: seconds(600),
+            idle: seconds(300),
+            keepalive: seconds(15),
+            drain: seconds(5),
+        }
+    }
+}
+
+/// An upstream's address in parts, from which request addresses are built: `http` or `https`, host, port, base path.
+/// A trailing `/` or `/v1` is dropped, because the client's path brings its own.
+///
+/// ```
+/// let base: iron_runtime::BaseUrl = "https://openrouter.ai/api/v1".parse()?;
+/// assert_eq!((base.to_string().as_str(), base.path()), ("https://openrouter.ai/api", "/api"));
+/// # Ok::<(), iron_runtime::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    https: bool,
+    authority: String,
+    path: String,
+}
+
+impl BaseUrl {
+    /// Whether it is reached by TLS.
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// Host and, if given, `:port`.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The host alone; an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        let host = match self.authority.strip_prefix('[') {
+            Some(rest) => rest.split(']').next(),
+            None => self.authority.split(':').next(),
+        };
+        host.unwrap_or_default()
+    }
+
+    /// The port, given or by default of the scheme.
+    pub fn port(&self) -> u16 {
+        let after_host = self.authority.rsplit(']').next().unwrap_or_default();
+        let given = after_host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        given.unwrap_or(if self.https { 443 } else { 80 })
+    }
+
+    /// The base path: empty, or `/…` without a trailing slash.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the host is this machine by name or address.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback_host(self.host())
+    }
+}
+
+/// Whether a host name or address literal (without brackets) always means this machine.
+pub fn is_loopback_host(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl std::fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}{}", if self.https { "https" } else { "http" }, self.authority, self.path)
+    }
+}
+
+impl std::str::FromStr for BaseUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |why: &str| Error::Config(format!("address {text:?}: {why}"));
+        let (https, rest) = if let Some(rest) = strip_prefix_any_case(text, "https://") {
+            (true, rest)
+        } else if let Some(rest) = strip_prefix_any_case(text, "http://") {
+            (false, rest)
+        } else {
+            return Err(wrong("must begin with http:// or https://"));
+        };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        if authority.contains('@') {
+            return Err(Error::Config("an address must not hold a user name or password: give the key with its own option".into()));
+        }
+        if path.contains(['?', '#']) || authority.contains(['?', '#']) {
+            return Err(wrong("must not have a query or fragment"));
+        }
+        if !is_authority(authority) {
+            return Err(wrong("host or port is malformed"));
+        }
+        if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&b)) {
+            return Err(wrong("the path has a character that is not allowed in an address"));
+        }
+        let path = path.trim_end_matches('/');
+        let path = path.strip_suffix("/v1").unwrap_or(path).trim_end_matches('/');
+        if path.split('/').any(|segment| segment == "." || segment == "..") {
+            return Err(wrong("the path must not have dot segments"));
+        }
+        Ok(Self { https, authority: authority.to_ascii_lowercase(), path: path.to_string() })
+    }
+}
+
+fn strip_prefix_any_case<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
+    text.get(..prefix.len()).filter(|head| head.eq_ignore_ascii_case(prefix)).map(|_| &text[prefix.len()..])
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`, the port from 1 to 65535.
+fn is_authority(text: &str) -> bool {
+    let (host_ok, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
+            None => (false, ""),
+        },
+        None => {
+            let (host, port) = text.find(':').map_or((text, ""), |at| text.split_at(at));
+            (!host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)), port)
+        }
+    };
+    let port_ok = port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok_and(|n| n > 0 && !p.starts_with('+')));
+    host_ok && port_ok
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, shown, host, port) in [
+            ("https://api.openai.com", "https://api.openai.com", "api.openai.com", 443),
+            ("https://api.openai.com/v1", "https://api.openai.com", "api.openai.com", 443),
+            ("https://api.openai.com/v1/", "https://api.openai.com", "api.openai.com", 443),
+            ("HTTP://LOCALHOST:11434/v1", "http://localhost:11434", "localhost", 11434),
+            ("http://[::1]:80/api/", "http://[::1]:80/api", "::1", 80),
+            ("http://[::1]", "http://[::1]", "::1", 80),
+            ("https://x.openai.azure.com/openai/v1", "https://x.openai.azure.com/openai", "x.openai.azure.com", 443),
+        ] {
+            let base: BaseUrl = text.parse().expect(text);
+            assert_eq!((base.to_string().as_str(), base.host(), base.port()), (shown, host, port), "{text}");
+        }
+    }
+
+    #[test]
+    fn refused_addresses() {
+        for text in [
+            "",
+            "api.openai.com",
+            "ftp://x",
+            "http://",
+            "http:///v1",
+            "http://user:pw@host",
+            "http://host:0",
+            "http://host:99999",
+            "http://host:+80",
+            "http://host:8a",
+            "http://ho st",
+            "http://host/?q",
+            "http://host#f",
+            "http://host/a b",
+            "http://[::1",
+            "http://[zz]",
+            "http://host/../x",
+        ] {
+            assert!(text.parse::<BaseUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback_names() {
+        for (host, yes) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("localhost.evil.com", false),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback_host(host), yes, "{host}");
+        }
+    }
+}

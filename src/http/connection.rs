@@ -1,0 +1,1 @@
+//! The connection: requests in order on one socket.

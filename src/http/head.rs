@@ -1,0 +1,1 @@
+//! The request head: bytes to an [`Inbound`](crate::call::Inbound).

@@ -1,0 +1,24 @@
+//! The bounds of the server.
+
+use std::time::Duration;
+
+/// Every bound the server keeps. See [`Limits`](crate::config::Limits) and [`Timeouts`](crate::config::Timeouts) for the defaults.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLimits {
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Bytes of a request head.
+    pub max_header_bytes: usize,
+    /// Fields of a request head.
+    pub max_headers: usize,
+    /// Bytes of a request target.
+    pub max_target_bytes: usize,
+    /// From a head's first byte to its last.
+    pub header_timeout: Duration,
+    /// The longest silence inside a request body.
+    pub body_timeout: Duration,
+    /// How long a kept-alive connection may be idle.
+    pub keep_alive: Duration,
+    /// How long a client may take no bytes of its reply.
+    pub write_timeout: Duration,
+}

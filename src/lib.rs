@@ -1,0 +1,40 @@
+//! A local control point between AI agents and their LLM providers.
+//!
+//! A script points its OpenAI or Anthropic client at the router's address; the router holds the real keys, forwards, streams and tells
+//! what happens. Everything is synchronous: a thread a connection, no async runtime anywhere in the tree.
+//!
+//! # The architecture on one screen
+//!
+//! Vocabulary (values; no I/O, no policy): [`error`], [`clock`], [`secret`], [`call`] (the types of a request's journey: read it first),
+//! [`event`], [`config`].
+//!
+//! On it stand three layers that do not see each other: `http` (one synchronous HTTP/1.1 server that knows nothing of LLMs), `wire`
+//! (bytes to values and back: routing, headers, refusals, events of a stream) and `policy` (pure decisions: `admit` and `settle`).
+//!
+//! Above them the I/O: `proxy` (one exchange with the upstream, from top to bottom), `mock` (a provider to try things with). Then
+//! `router`, which puts them together, and the edges: `settings`, `cli`.
+//!
+//! The rule that a test holds: vocabulary ← {http, wire, policy} ← {proxy, mock} ← router ← {settings, cli}.
+
+pub mod call;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod secret;
+
+pub mod policy;
+pub mod wire;
+
+#[cfg(feature = "enabled")]
+pub mod http;
+#[cfg(feature = "enabled")]
+pub mod router;
+
+pub use call::Protocol;
+pub use clock::UnixMs;
+pub use config::{BaseUrl, Config, Upstream};
+pub use error::Error;
+#[cfg(feature = "enabled")]
+pub use router::LlmRouter;
+pub use secret::Secret;

@@ -1,0 +1,2 @@
+//! The `iron-runtime` command.
+fn main() {}

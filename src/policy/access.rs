@@ -1,0 +1,141 @@
+//! Who may talk to the router at all: `Host` (DNS rebinding), `Origin` (web pages), the client token.
+
+use crate::call::{Inbound, Reason, Refusal};
+use crate::config::is_loopback_host;
+use crate::secret::Secret;
+
+/// What [`access`] checks against.
+pub struct AccessRules {
+    /// Host names beside the loopback ones, without port.
+    pub allow_hosts: Vec<String>,
+    /// What clients must send.
+    pub token: Secret,
+}
+
+/// Checks `Host`, then `Origin`, then (where `needs_token`) the token.
+///
+/// # Errors
+/// The refusal to answer: 403 or 401.
+pub fn access(rules: &AccessRules, request: &Inbound<'_>, needs_token: bool) -> Result<(), Refusal> {
+    let host = request.headers.text("host").unwrap_or_default();
+    if !rules.allows_host(host) {
+        return Err(Refusal::new(
+            Reason::ForbiddenHost,
+            format!("the Host header {host:?} is not a loopback name; allow it with --allow-host {}", bare_host(host)),
+        ));
+    }
+    if let Some(origin) = request.headers.get("origin") {
+        let origin = std::str::from_utf8(origin).unwrap_or_default();
+        if !rules.allows_origin(origin, host) {
+            return Err(Refusal::new(
+                Reason::ForbiddenOrigin,
+                format!("a page from {origin:?} may not use this router; if it is yours, allow its host with --allow-host"),
+            ));
+        }
+    }
+    if needs_token && !presented(request).any(|token| rules.token.matches(token)) {
+        return Err(Refusal::new(
+            Reason::Unauthorized,
+            "Incorrect API key provided: send the router's own client token (router.api_key, or what --client-token or --token-file holds), not a \
+             provider's key, as 'Authorization: Bearer TOKEN' or 'x-api-key: TOKEN'",
+        ));
+    }
+    Ok(())
+}
+
+impl AccessRules {
+    fn allows_host(&self, host: &str) -> bool {
+        let bare = bare_host(host);
+        is_loopback_host(bare) || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(bare))
+    }
+
+    /// An origin is the request's own, or of an allowed host.
+    fn allows_origin(&self, origin: &str, host: &str) -> bool {
+        let Some(authority) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else { return false };
+        authority.eq_ignore_ascii_case(host) || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(bare_host(authority)))
+    }
+}
+
+/// The host without its port; an IPv6 literal without its brackets.
+fn bare_host(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+/// Every token the request holds.
+fn presented<'a>(request: &Inbound<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let bearer = request.headers.all("authorization").filter_map(|value| {
+        let (scheme, token) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+    });
+    bearer.chain(request.headers.all("x-api-key"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{BodyLength, Headers, Version};
+
+    fn check(headers: &[(&'static str, &'static str)], needs_token: bool) -> Result<(), Reason> {
+        let rules = AccessRules { allow_hosts: vec!["box.lan".into()], token: Secret::new("tok") };
+        let fields: Vec<_> = headers.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
+        let request =
+            Inbound { method: "GET", target: "/x", version: Version::Http11, headers: Headers(&fields), length: BodyLength::None };
+        access(&rules, &request, needs_token).map_err(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn hosts() {
+        for (host, ok) in [
+            ("127.0.0.1:80", true),
+            ("localhost", true),
+            ("LOCALHOST:1", true),
+            ("[::1]:9", true),
+            ("box.lan:8080", true),
+            ("BOX.LAN", true),
+            ("evil.com", false),
+            ("localhost.evil.com", false),
+            ("127.0.0.1.evil.com", false),
+            ("0.0.0.0", false),
+            ("", false),
+        ] {
+            assert_eq!(check(&[("Host", host)], false), if ok { Ok(()) } else { Err(Reason::ForbiddenHost) }, "{host}");
+        }
+    }
+
+    #[test]
+    fn origins() {
+        for (origin, ok) in [
+            ("http://127.0.0.1:80", true),
+            ("https://box.lan", true),
+            ("http://127.0.0.1:81", false),
+            ("https://evil.com", false),
+            ("null", false),
+            ("", false),
+        ] {
+            let got = check(&[("host", "127.0.0.1:80"), ("origin", origin)], false);
+            assert_eq!(got, if ok { Ok(()) } else { Err(Reason::ForbiddenOrigin) }, "{origin}");
+        }
+    }
+
+    #[test]
+    fn tokens() {
+        for (name, value, ok) in [
+            ("authorization", "Bearer tok", true),
+            ("authorization", "bearer tok", true),
+            ("X-Api-Key", "tok", true),
+            ("authorization", "tok", false),
+            ("authorization", "Bearer toks", false),
+            ("authorization", "Bearer ", false),
+            ("authorization", "Basic tok", false),
+            ("x-api-key", "", false),
+            ("x-other", "tok", false),
+        ] {
+            let got = check(&[("host", "localhost"), (name, value)], true);
+            assert_eq!(got, if ok { Ok(()) } else { Err(Reason::Unauthorized) }, "{name}: {value}");
+        }
+        assert_eq!(check(&[("host", "localhost")], false), Ok(()));
+    }
+}
