@@ -6,7 +6,7 @@
 //! # The architecture on one screen
 //!
 //! Vocabulary (values; no I/O, no policy): [`error`], [`clock`], [`secret`], [`call`] (the types of a request's journey: read it first),
-//! [`event`], [`config`].
+//! [`event`], [`config`], [`provider`].
 //!
 //! On it stand three layers that do not see each other: `http` (one synchronous HTTP/1.1 server that knows nothing of LLMs), `wire`
 //! (bytes to values and back: routing, headers, refusals, events of a stream) and `policy` (pure decisions: `admit` and `settle`).
@@ -21,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod provider;
 pub mod secret;
 
 pub mod policy;

@@ -2,10 +2,8 @@
 //! This is the one place where they run, in this order; each later check gets its line here.
 
 mod access;
-mod provider;
 
 pub use access::{AccessRules, access};
-pub use provider::{detect_provider_from_key, provider_of_model};
 
 use crate::call::{Call, End, Hold, Outcome, Reason, Refusal, Verdict};
 use crate::clock::UnixMs;

@@ -10,7 +10,7 @@ pub fn detect_provider_from_key(key: &str) -> Protocol {
 /// The provider of a well-known model name; `None` for any other.
 ///
 /// ```
-/// use iron_runtime::{policy::provider_of_model, Protocol};
+/// use iron_runtime::{provider::provider_of_model, Protocol};
 /// assert_eq!(provider_of_model("gpt-5-nano"), Some(Protocol::OpenAi));
 /// assert_eq!(provider_of_model("claude-3-5-haiku-latest"), Some(Protocol::Anthropic));
 /// assert_eq!(provider_of_model("llama-3.1-70b"), None);
