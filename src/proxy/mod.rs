@@ -1,0 +1,3 @@
+//! One exchange with the upstream, and what it needs.
+
+pub mod keys;
