@@ -30,6 +30,8 @@ pub mod wire;
 #[cfg(feature = "enabled")]
 pub mod http;
 #[cfg(feature = "enabled")]
+pub mod proxy;
+#[cfg(feature = "enabled")]
 pub mod router;
 
 pub use call::Protocol;

@@ -1,0 +1,812 @@
+//! The provider key in server mode: asked of the control server, kept for a while, never shown.
+//!
+//! A request takes the key from here at the last moment. What decides is a small state machine without I/O ([`State::decide`]: state
+//! and time in, action out); around it stand one mutex, one condition variable and one POST. The rules:
+//!
+//! - One fetch at a time, however many requests want the key; those without a key wait for it and share its result, also a failure.
+//! - After its time to live a key is *stale*. One request renews it, for at most [`RENEW_LIMIT`]; the others go on with the stale one.
+//! - While the server is down the stale key serves for [`STALE_FOR`], and renewing is tried every [`RETRY_EVERY`].
+//! - Where the server says no (unknown token, none assigned, disabled), the key is dropped at once: revoked tokens stop working.
+//! - Without a key a failure is remembered for [`FAILURE_FOR`], so that a storm of requests does not hammer a dead server.
+//!
+//! This is not the place where the key is sent to the provider, and no other client of the control server is in here.
+
+use crate::call::{Protocol, Reason, Refusal, Retry};
+use crate::config::{BaseUrl, Control};
+use crate::secret::Secret;
+use serde::Deserialize;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// The whole of one fetch may take this long.
+pub const FETCH_LIMIT: Duration = Duration::from_secs(10);
+/// As [`FETCH_LIMIT`], while there is a stale key to fall back on: a request that can be answered is not held up for long.
+pub const RENEW_LIMIT: Duration = Duration::from_secs(2);
+/// How long after its time to live a key is still used while the server does not answer.
+pub const STALE_FOR: Duration = Duration::from_secs(3600);
+/// With a stale key at hand, the pause between two tries to renew it; also between two fetches of a key that the provider rejects.
+pub const RETRY_EVERY: Duration = Duration::from_secs(5);
+/// Without a key, how long a failure is answered again without asking the server.
+pub const FAILURE_FOR: Duration = Duration::from_secs(1);
+/// Bytes of the server's reply.
+const REPLY_LIMIT: u64 = 64 << 10;
+
+const UNREACHABLE: Reason = Reason::Overloaded("control_server_unreachable");
+const REFUSED: Reason = Reason::Overloaded("control_server_refused");
+
+/// What the control server assigned.
+pub struct Assigned {
+    /// The provider's key.
+    pub key: Secret,
+    /// Whose key it is.
+    pub provider: Protocol,
+    /// Where the key may be sent, if not to the provider's own address.
+    pub base_url: Option<BaseUrl>,
+}
+
+/// The key of one control server: fetched when first needed, shared by all requests.
+pub struct KeyCache {
+    control: Control,
+    agent: ureq::Agent,
+    clock: Box<dyn Fn() -> Duration + Send + Sync>,
+    fetch_limit: Duration,
+    state: Mutex<State>,
+    landed: Condvar,
+}
+
+impl KeyCache {
+    /// An empty cache; nothing is asked yet. `agent` brings the connect limit, the TLS roots and the proxy.
+    pub fn new(control: Control, agent: ureq::Agent) -> Self {
+        let start = Instant::now();
+        let state = State::new(control.cache_ttl);
+        Self {
+            control,
+            agent,
+            clock: Box::new(move || start.elapsed()),
+            fetch_limit: FETCH_LIMIT,
+            state: Mutex::new(state),
+            landed: Condvar::new(),
+        }
+    }
+
+    /// The key: cached, or fetched. Blocks for [`FETCH_LIMIT`] at most, and not at all while the cached key is fresh.
+    ///
+    /// # Errors
+    /// The refusal to answer: `control_server_unreachable` or `control_server_refused`.
+    pub fn get(&self) -> Result<Arc<Assigned>, Refusal> {
+        let state = self.lock();
+        self.obtain(state)
+    }
+
+    /// The provider answered 401 to `rejected`: drops it, if it is still the cached one, and gives the key that replaces it. However many
+    /// requests were rejected together, the server is asked once. Where it had nothing newer to offer within [`RETRY_EVERY`], the same
+    /// key comes back.
+    ///
+    /// # Errors
+    /// As [`KeyCache::get`].
+    pub fn refetch(&self, rejected: &Arc<Assigned>) -> Result<Arc<Assigned>, Refusal> {
+        let mut state = self.lock();
+        state.reject(rejected, (self.clock)());
+        self.obtain(state)
+    }
+
+    /// What is cached, fresh or not; asks nobody.
+    pub fn peek(&self) -> Option<Arc<Assigned>> {
+        self.lock().cached.as_ref().map(|cached| cached.assigned.clone())
+    }
+
+    fn obtain(&self, mut state: MutexGuard<'_, State>) -> Result<Arc<Assigned>, Refusal> {
+        match state.decide((self.clock)()) {
+            Action::Use(assigned) => Ok(assigned),
+            Action::Fail(refusal) => Err(refusal),
+            Action::Wait => self.wait(state),
+            Action::Fetch => {
+                let limit = self.fetch_limit.min(if state.cached.is_some() { RENEW_LIMIT } else { FETCH_LIMIT });
+                let flight = Flight::begin(self, &mut state);
+                drop(state);
+                flight.land(self.ask(limit))
+            }
+        }
+    }
+
+    /// Waits for the end of the fetch under way and takes its result.
+    fn wait(&self, state: MutexGuard<'_, State>) -> Result<Arc<Assigned>, Refusal> {
+        let round = state.rounds;
+        // The fetch has its own limit; the second on top is for a machine that is slow to wake us.
+        let limit = self.fetch_limit + Duration::from_secs(1);
+        let waited = self.landed.wait_timeout_while(state, limit, |state| state.rounds == round);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return Err(self.unreachable("no answer within the time limit"));
+        }
+        state.last.clone().unwrap_or_else(|| Err(self.unreachable("the fetch broke off")))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One POST to the control server.
+    fn ask(&self, limit: Duration) -> Result<Assigned, Refusal> {
+        let token = self.control.ic_token.expose();
+        let body = Zeroizing::new(serde_json::json!({ "ic_token": token }).to_string());
+        let request = self
+            .agent
+            .post(format!("{}/api/v1/agents/provider-key", self.control.server_url))
+            .config()
+            .timeout_global(Some(limit))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .build()
+            .header("content-type", "application/json")
+            // Minutes lie between two fetches: a pooled connection would be stale more often than not.
+            .header("connection", "close");
+        let mut reply = request.send(body.as_bytes()).map_err(|error| self.unreachable(&error.to_string()))?;
+        let status = reply.status().as_u16();
+        let body = reply.body_mut().with_config().limit(REPLY_LIMIT).read_to_vec();
+        let body = Zeroizing::new(body.map_err(|error| self.unreachable(&error.to_string()))?);
+        self.understand(status, &body)
+    }
+
+    fn understand(&self, status: u16, body: &[u8]) -> Result<Assigned, Refusal> {
+        match status {
+            200 => parse_assigned(body).map_err(|why| self.unreachable(why)),
+            400 | 401 | 403 | 404 => Err(self.refused(status, self.safe_code(body).as_deref())),
+            300..=399 => Err(self.unreachable(&format!("status {status}: redirects are not followed"))),
+            _ => {
+                let code = self.safe_code(body).map(|code| format!(" {code}")).unwrap_or_default();
+                Err(self.unreachable(&format!("status {status}{code}")))
+            }
+        }
+    }
+
+    /// The `code` of an error reply, if it looks like one. Nothing else of the reply is ever repeated.
+    fn safe_code(&self, body: &[u8]) -> Option<String> {
+        let Failed { code } = serde_json::from_slice(body).ok()?;
+        let looks_like_one = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        (looks_like_one && !code.is_empty() && !code.contains(self.control.ic_token.expose())).then_some(code)
+    }
+
+    fn unreachable(&self, cause: &str) -> Refusal {
+        let url = &self.control.server_url;
+        Refusal::new(
+            UNREACHABLE,
+            format!("no provider key: control server {url}: {cause}; check that it runs and that server_url is right, then try again"),
+        )
+    }
+
+    fn refused(&self, status: u16, code: Option<&str>) -> Refusal {
+        let code = code.unwrap_or("no code");
+        let advice = match (status, code) {
+            (403, _) => "assign a provider key to this agent there, or enable it",
+            (404, "PROVIDER_NOT_FOUND") => "the provider key assigned to this agent is gone: assign another there",
+            (404, "no code") => "check that server_url is the control server's address",
+            _ => "check the IC token (api_key, IC_TOKEN): it is wrong, revoked or replaced",
+        };
+        let url = &self.control.server_url;
+        Refusal {
+            reason: REFUSED,
+            message: format!("no provider key: control server {url} refused with {status} {code}: {advice}"),
+            retry: Retry::Never,
+        }
+    }
+}
+
+/// A successful reply of the server.
+#[derive(Deserialize)]
+struct Granted {
+    provider_key: String,
+    provider: String,
+    base_url: Option<String>,
+}
+
+/// A reply that says no.
+#[derive(Deserialize)]
+struct Failed {
+    code: String,
+}
+
+/// Reads a reply; an error says what was wrong without repeating any of it.
+fn parse_assigned(body: &[u8]) -> Result<Assigned, &'static str> {
+    let granted: Granted = serde_json::from_slice(body).map_err(|_| "the reply is not what a control server answers")?;
+    let key = Secret::new(granted.provider_key);
+    if key.is_empty() || !key.expose().bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("the reply's provider_key is empty or malformed");
+    }
+    let provider = match granted.provider.as_str() {
+        "openai" => Protocol::OpenAi,
+        "anthropic" => Protocol::Anthropic,
+        _ => return Err("the reply's provider is neither openai nor anthropic"),
+    };
+    let base_url = granted.base_url.filter(|text| !text.is_empty()).map(|text| text.parse());
+    let base_url = base_url.transpose().map_err(|_| "the reply's base_url is malformed")?;
+    Ok(Assigned { key, provider, base_url })
+}
+
+/// A fetch under way. Dropped without a result (a panic), it lands as a failure: nobody waits for ever.
+#[must_use]
+struct Flight<'a> {
+    cache: &'a KeyCache,
+    over: bool,
+}
+
+impl<'a> Flight<'a> {
+    fn begin(cache: &'a KeyCache, state: &mut State) -> Self {
+        state.in_flight = true;
+        Self { cache, over: false }
+    }
+
+    /// Ends the fetch and wakes those who wait. After a failure the caller goes on with the stale key, if there is one.
+    fn land(mut self, result: Result<Assigned, Refusal>) -> Result<Arc<Assigned>, Refusal> {
+        self.over = true;
+        self.end(result)
+    }
+
+    fn end(&self, result: Result<Assigned, Refusal>) -> Result<Arc<Assigned>, Refusal> {
+        let now = (self.cache.clock)();
+        let outcome = self.cache.lock().land(result, now);
+        self.cache.landed.notify_all();
+        outcome
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            let _ = self.end(Err(self.cache.unreachable("the fetch broke off")));
+        }
+    }
+}
+
+/// What is known of the key, and when; times are since the cache was made.
+struct State {
+    ttl: Duration,
+    cached: Option<Cached>,
+    in_flight: bool,
+    /// Fetches that have ended.
+    rounds: u64,
+    /// How the last fetch ended, for those who waited for it.
+    last: Option<Result<Arc<Assigned>, Refusal>>,
+    /// The last failure, until a fetch succeeds.
+    failed: Option<(Duration, Refusal)>,
+    /// The key that the provider rejected last.
+    rejected: Option<(Duration, Arc<Assigned>)>,
+}
+
+struct Cached {
+    assigned: Arc<Assigned>,
+    since: Duration,
+}
+
+/// What to do for a request that wants the key.
+enum Action {
+    /// Take this one.
+    Use(Arc<Assigned>),
+    /// Ask the server.
+    Fetch,
+    /// Another request asks the server: wait for it.
+    Wait,
+    /// It was asked a moment ago, in vain.
+    Fail(Refusal),
+}
+
+impl State {
+    fn new(ttl: Duration) -> Self {
+        Self { ttl, cached: None, in_flight: false, rounds: 0, last: None, failed: None, rejected: None }
+    }
+
+    fn decide(&self, now: Duration) -> Action {
+        let usable = self.cached.as_ref().map(|cached| (cached, now.saturating_sub(cached.since)));
+        match usable {
+            Some((cached, age)) if age < self.ttl => Action::Use(cached.assigned.clone()),
+            Some((cached, age))
+                if age < self.ttl.saturating_add(STALE_FOR) && (self.in_flight || self.failed_within(RETRY_EVERY, now).is_some()) =>
+            {
+                Action::Use(cached.assigned.clone())
+            }
+            _ if self.in_flight => Action::Wait,
+            _ => self.failed_within(FAILURE_FOR, now).map_or(Action::Fetch, |refusal| Action::Fail(refusal.clone())),
+        }
+    }
+
+    fn failed_within(&self, span: Duration, now: Duration) -> Option<&Refusal> {
+        self.failed.as_ref().filter(|(at, _)| now.saturating_sub(*at) < span).map(|(_, refusal)| refusal)
+    }
+
+    /// Drops the cached key if it is `rejected`; not if it is the same text that was rejected and fetched again a moment ago.
+    fn reject(&mut self, rejected: &Arc<Assigned>, now: Duration) {
+        if !self.cached.as_ref().is_some_and(|cached| Arc::ptr_eq(&cached.assigned, rejected)) {
+            return;
+        }
+        let again = self
+            .rejected
+            .as_ref()
+            .is_some_and(|(at, before)| now.saturating_sub(*at) < RETRY_EVERY && before.key.matches(rejected.key.expose().as_bytes()));
+        if !again {
+            self.rejected = Some((now, rejected.clone()));
+            self.cached = None;
+        }
+    }
+
+    /// Takes in the end of a fetch; gives what its caller gets.
+    fn land(&mut self, result: Result<Assigned, Refusal>, now: Duration) -> Result<Arc<Assigned>, Refusal> {
+        self.in_flight = false;
+        self.rounds += 1;
+        let outcome = match result {
+            Ok(assigned) => {
+                let assigned = Arc::new(assigned);
+                self.cached = Some(Cached { assigned: assigned.clone(), since: now });
+                self.failed = None;
+                Ok(assigned)
+            }
+            Err(refusal) => {
+                self.failed = Some((now, refusal.clone()));
+                let serves = |cached: &Cached| now.saturating_sub(cached.since) < self.ttl.saturating_add(STALE_FOR);
+                self.cached = self.cached.take().filter(|cached| refusal.reason != REFUSED && serves(cached));
+                self.cached.as_ref().map(|cached| cached.assigned.clone()).ok_or(refusal)
+            }
+        };
+        self.last = Some(outcome.clone());
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+    use std::thread;
+
+    const TOKEN: &str = "ic_TOKENCANARY";
+    const GRANTED: &str = r#"{"provider_key":"sk-KEYCANARY","provider":"openai"}"#;
+
+    // ---- the state machine
+
+    fn assigned(key: &str) -> Assigned {
+        Assigned { key: Secret::new(key), provider: Protocol::OpenAi, base_url: None }
+    }
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn down() -> Refusal {
+        Refusal::new(UNREACHABLE, "down")
+    }
+
+    fn shown(action: Action) -> String {
+        match action {
+            Action::Use(assigned) => format!("use {}", assigned.key.expose()),
+            Action::Fetch => "fetch".into(),
+            Action::Wait => "wait".into(),
+            Action::Fail(refusal) => format!("fail {}", refusal.message),
+        }
+    }
+
+    #[test]
+    fn decisions() {
+        let ttl = 300;
+        let edge = ttl + STALE_FOR.as_secs();
+        // (age of the key, a fetch is under way, seconds since the last failure) → action
+        for (age, in_flight, failed, expected) in [
+            (None, false, None, "fetch"),
+            (None, true, None, "wait"),
+            (None, true, Some(0), "wait"),
+            (None, false, Some(0), "fail down"),
+            (None, false, Some(1), "fetch"),
+            (Some(0), false, None, "use k"),
+            (Some(ttl - 1), false, None, "use k"),
+            (Some(ttl - 1), true, Some(0), "use k"),
+            (Some(ttl), false, None, "fetch"),
+            (Some(ttl), true, None, "use k"),
+            (Some(ttl), false, Some(4), "use k"),
+            (Some(ttl), false, Some(5), "fetch"),
+            (Some(edge - 1), true, None, "use k"),
+            (Some(edge - 1), false, Some(4), "use k"),
+            (Some(edge), true, None, "wait"),
+            (Some(edge), false, Some(0), "fail down"),
+            (Some(edge), false, Some(1), "fetch"),
+        ] {
+            let now = secs(1_000_000);
+            let mut state = State::new(secs(ttl));
+            state.in_flight = in_flight;
+            state.cached = age.map(|age| Cached { assigned: Arc::new(assigned("k")), since: now - secs(age) });
+            state.failed = failed.map(|ago| (now - secs(ago), down()));
+            assert_eq!(shown(state.decide(now)), expected, "age {age:?}, in flight {in_flight}, failed {failed:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_keeps_the_stale_key_and_a_refusal_drops_it() {
+        for (reason, expected) in [(UNREACHABLE, "use k"), (REFUSED, "fail no")] {
+            let mut state = State::new(secs(1));
+            assert!(state.land(Ok(assigned("k")), secs(0)).is_ok());
+            let landed = state.land(Err(Refusal::new(reason, "no")), secs(1));
+            assert_eq!(landed.is_ok(), reason == UNREACHABLE);
+            assert_eq!(shown(state.decide(secs(1))), expected);
+        }
+    }
+
+    #[test]
+    fn the_longest_time_to_live_does_not_overflow() {
+        let mut state = State::new(Duration::MAX);
+        assert!(state.land(Ok(assigned("k")), secs(0)).is_ok());
+        assert_eq!(shown(state.decide(Duration::MAX)), "fetch");
+        assert!(state.land(Err(down()), Duration::MAX).is_err());
+    }
+
+    #[test]
+    fn only_the_cached_key_is_rejected_and_the_same_text_not_twice_in_a_row() {
+        let mut state = State::new(secs(300));
+        let first = state.land(Ok(assigned("k")), secs(0)).expect("landed");
+        state.reject(&Arc::new(assigned("k")), secs(0));
+        assert_eq!(shown(state.decide(secs(0))), "use k", "another request's key");
+        state.reject(&first, secs(0));
+        assert_eq!(shown(state.decide(secs(0))), "fetch");
+        let again = state.land(Ok(assigned("k")), secs(0)).expect("landed");
+        state.reject(&again, secs(4));
+        assert_eq!(shown(state.decide(secs(4))), "use k", "the server has nothing newer");
+        state.reject(&again, secs(5));
+        assert_eq!(shown(state.decide(secs(5))), "fetch");
+    }
+
+    // ---- the shell, against a server on loopback
+
+    type Script = dyn Fn(usize, &mut TcpStream) + Send + Sync;
+
+    /// A control server that answers as scripted: the script gets the number of the request, from 0, and the connection.
+    struct Server {
+        url: String,
+        requests: Arc<Mutex<Vec<String>>>,
+        closing: Arc<AtomicBool>,
+        thread: Option<thread::JoinHandle<()>>,
+    }
+
+    impl Server {
+        fn start(script: impl Fn(usize, &mut TcpStream) + Send + Sync + 'static) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+            let url = format!("http://{}", listener.local_addr().expect("address"));
+            let (requests, closing) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicBool>::default());
+            let (seen, closed, script) = (requests.clone(), closing.clone(), Arc::<Box<Script>>::new(Box::new(script)));
+            let thread = thread::spawn(move || {
+                for stream in listener.incoming() {
+                    if closed.load(SeqCst) {
+                        return;
+                    }
+                    let (mut stream, seen, script) = (stream.expect("accept"), seen.clone(), script.clone());
+                    thread::spawn(move || {
+                        let request = read_request(&mut stream);
+                        let number = {
+                            let mut seen = seen.lock().expect("requests");
+                            seen.push(request);
+                            seen.len() - 1
+                        };
+                        script(number, &mut stream);
+                    });
+                }
+            });
+            Self { url, requests, closing, thread: Some(thread) }
+        }
+
+        fn count(&self) -> usize {
+            self.requests.lock().expect("requests").len()
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            self.closing.store(true, SeqCst);
+            let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
+            let _ = self.thread.take().map(thread::JoinHandle::join);
+        }
+    }
+
+    fn read_request(stream: &mut TcpStream) -> String {
+        let (mut text, mut buf) = (String::new(), [0; 4096]);
+        loop {
+            let count = stream.read(&mut buf).unwrap_or(0);
+            text.push_str(std::str::from_utf8(&buf[..count]).expect("ASCII"));
+            let length = text.to_ascii_lowercase().split_once("content-length: ").map(|(_, rest)| {
+                let digits = rest.split("\r\n").next().unwrap_or_default();
+                digits.parse::<usize>().expect("length")
+            });
+            let body = text.split_once("\r\n\r\n").map(|(_, body)| body.len());
+            if count == 0 || body.is_some_and(|len| len >= length.unwrap_or(0)) {
+                return text;
+            }
+        }
+    }
+
+    fn answer(stream: &mut TcpStream, status: u16, body: &str) {
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let _ = stream.write_all((head + body).as_bytes());
+    }
+
+    fn key(number: usize) -> String {
+        format!(r#"{{"provider_key":"sk-{number}","provider":"anthropic","base_url":"https://proxy.example/v1"}}"#)
+    }
+
+    /// A cache of that server with a time to live of 300 s, and its clock in milliseconds.
+    fn cache(url: &str) -> (KeyCache, Arc<AtomicU64>) {
+        let control = Control { server_url: url.parse().expect("url"), ic_token: Secret::new(TOKEN), cache_ttl: secs(300) };
+        let config = ureq::Agent::config_builder().timeout_connect(Some(secs(5))).proxy(None).build();
+        let mut cache = KeyCache::new(control, ureq::Agent::new_with_config(config));
+        let millis = Arc::new(AtomicU64::new(0));
+        let clock = millis.clone();
+        cache.clock = Box::new(move || Duration::from_millis(clock.load(SeqCst)));
+        (cache, millis)
+    }
+
+    fn text(result: Result<Arc<Assigned>, Refusal>) -> String {
+        match result {
+            Ok(assigned) => assigned.key.expose().to_string(),
+            Err(refusal) => format!("{:?}", refusal.reason),
+        }
+    }
+
+    /// The refusal of one fetch; it must name the server, and neither token nor key may be in it.
+    fn refusal(server: &Server, cache: &KeyCache) -> Refusal {
+        let refusal = cache.get().err().expect("refused");
+        assert!(refusal.message.contains(&server.url), "{}", refusal.message);
+        assert!(!format!("{refusal:?}").contains("CANARY"), "{}", refusal.message);
+        refusal
+    }
+
+    #[test]
+    fn the_request_is_the_protocols() {
+        let server = Server::start(|n, stream| answer(stream, 200, &key(n)));
+        let (cache, _) = cache(&format!("{}/", server.url));
+        assert!(cache.peek().is_none());
+        let got = cache.get().expect("key");
+        assert_eq!((got.key.expose(), got.provider), ("sk-0", Protocol::Anthropic));
+        assert_eq!(got.base_url.as_ref().map(ToString::to_string).as_deref(), Some("https://proxy.example"));
+        assert!(cache.peek().is_some_and(|peeked| Arc::ptr_eq(&peeked, &got)));
+        let request = server.requests.lock().expect("requests")[0].clone();
+        assert!(request.starts_with("POST /api/v1/agents/provider-key HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("content-type: application/json\r\n"), "{request}");
+        assert!(request.ends_with(&format!("\r\n\r\n{{\"ic_token\":\"{TOKEN}\"}}")), "{request}");
+    }
+
+    fn storm(cache: &KeyCache, threads: usize, call: impl Fn(&KeyCache) -> String + Sync) -> Vec<String> {
+        let barrier = Barrier::new(threads);
+        thread::scope(|scope| {
+            let one = || {
+                barrier.wait();
+                call(cache)
+            };
+            let started: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+            started.into_iter().map(|thread| thread.join().expect("thread")).collect()
+        })
+    }
+
+    #[test]
+    fn many_requests_one_fetch() {
+        for (status, expected) in [(200, "sk-0"), (503, "Overloaded(\"control_server_unreachable\")")] {
+            let server = Server::start(move |n, stream| answer(stream, status, &key(n)));
+            let (cache, _) = cache(&server.url);
+            let got = storm(&cache, 32, |cache| text(cache.get()));
+            assert!(got.iter().all(|one| one == expected), "{got:?}");
+            assert_eq!(server.count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_rejected_key_is_fetched_again_once() {
+        let server = Server::start(|n, stream| answer(stream, 200, &key(n)));
+        let (cache, _) = cache(&server.url);
+        let first = cache.get().expect("key");
+        let got = storm(&cache, 32, |cache| text(cache.refetch(&first)));
+        assert!(got.iter().all(|one| one == "sk-1"), "{got:?}");
+        assert_eq!((server.count(), text(cache.get()).as_str()), (2, "sk-1"));
+    }
+
+    #[test]
+    fn a_key_the_provider_keeps_rejecting_is_not_fetched_each_time() {
+        let server = Server::start(|_, stream| answer(stream, 200, GRANTED));
+        let (cache, _) = cache(&server.url);
+        let mut current = cache.get().expect("key");
+        for _ in 0..5 {
+            current = cache.refetch(&current).expect("key");
+        }
+        assert_eq!(server.count(), 2);
+    }
+
+    #[test]
+    fn an_expired_key_is_renewed() {
+        let server = Server::start(|n, stream| answer(stream, 200, &key(n)));
+        let (cache, clock) = cache(&server.url);
+        for (at, expected) in [(0, "sk-0"), (299_999, "sk-0"), (300_000, "sk-1"), (599_999, "sk-1"), (600_000, "sk-2")] {
+            clock.store(at, SeqCst);
+            assert_eq!(text(cache.get()), expected, "at {at}");
+        }
+        assert_eq!(server.count(), 3);
+    }
+
+    #[test]
+    fn a_stale_key_serves_while_the_server_fails() {
+        let server = Server::start(|n, stream| match n {
+            0 => answer(stream, 200, GRANTED),
+            1 | 3 => answer(stream, 500, r#"{"error":"x","code":"INTERNAL_ERROR"}"#),
+            2 => drop(stream.shutdown(std::net::Shutdown::Both)),
+            _ => answer(stream, 200, &key(n)),
+        });
+        let (cache, clock) = cache(&server.url);
+        let edge = 300_000 + STALE_FOR.as_millis() as u64;
+        let none = "Overloaded(\"control_server_unreachable\")";
+        for (at, expected, count) in [
+            (0, "sk-KEYCANARY", 1),
+            (300_000, "sk-KEYCANARY", 2),
+            (304_999, "sk-KEYCANARY", 2),
+            (305_000, "sk-KEYCANARY", 3),
+            (edge, none, 4),
+            (edge + 999, none, 4),
+            (edge + 1000, "sk-4", 5),
+        ] {
+            clock.store(at, SeqCst);
+            assert_eq!((text(cache.get()).as_str(), server.count()), (expected, count), "at {at}");
+        }
+    }
+
+    #[test]
+    fn others_use_the_stale_key_while_one_renews_it() {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let server = Server::start(move |n, stream| {
+            if n > 0 {
+                let _ = wait.lock().map(|wait| wait.recv());
+            }
+            answer(stream, 200, &key(n));
+        });
+        let (cache, clock) = cache(&server.url);
+        assert_eq!(text(cache.get()), "sk-0");
+        clock.store(300_000, SeqCst);
+        thread::scope(|scope| {
+            let renewing = scope.spawn(|| text(cache.get()));
+            while !cache.lock().in_flight {
+                thread::yield_now();
+            }
+            assert_eq!(text(cache.get()), "sk-0");
+            go.send(()).expect("server");
+            assert_eq!(renewing.join().expect("thread"), "sk-1");
+        });
+    }
+
+    #[test]
+    fn a_revoked_token_stops_at_once() {
+        for (status, code, hint) in [
+            (401, "UNAUTHORIZED", "IC token"),
+            (403, "NO_PROVIDER_ASSIGNED", "assign"),
+            (404, "INVALID_TOKEN", "IC token"),
+            (404, "PROVIDER_NOT_FOUND", "assign another"),
+            (400, "INVALID_TOKEN", "IC token"),
+        ] {
+            let server = Server::start(move |n, stream| match n {
+                0 => answer(stream, 200, GRANTED),
+                _ => answer(stream, status, &format!(r#"{{"error":"{TOKEN} is revoked","code":"{code}"}}"#)),
+            });
+            let (cache, clock) = cache(&server.url);
+            assert_eq!(text(cache.get()), "sk-KEYCANARY");
+            clock.store(300_000, SeqCst);
+            let refusal = refusal(&server, &cache);
+            assert_eq!((refusal.reason, refusal.retry), (REFUSED, Retry::Never));
+            assert!(refusal.message.contains(code) && refusal.message.contains(hint), "{}", refusal.message);
+            assert!(cache.peek().is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_a_failure() {
+        let huge = format!(r#"{{"provider_key":"sk-KEYCANARY","provider":"openai","x":"{}"}}"#, "y".repeat(70_000));
+        let bodies: [(u16, &str); 15] = [
+            (200, ""),
+            (200, "<html>sk-KEYCANARY</html>"),
+            (200, r#"{"provider_key":7,"provider":"openai"}"#),
+            (200, r#"{"provider_key":"sk-KEYCANARY"}"#),
+            (200, r#"{"provider_key":"","provider":"openai"}"#),
+            (200, r#"{"provider_key":"sk-KEYCANARY\r\nx: y","provider":"openai"}"#),
+            (200, r#"{"provider_key":"sk-KEYCANARY","provider":"sk-KEYCANARY"}"#),
+            (200, r#"{"provider_key":"sk-KEYCANARY","provider":"openai","base_url":"ftp://KEYCANARY"}"#),
+            (200, r#"{"provider_key":"sk-KEYCANARY","provider":"openai""#),
+            (200, &huge),
+            (201, GRANTED),
+            (405, GRANTED),
+            (429, r#"{"code":"sk-KEYCANARY"}"#),
+            (500, r#"{"code":"ic_TOKENCANARY"}"#),
+            (503, r#"{"error":"ic_TOKENCANARY","code":"CRYPTO_UNAVAILABLE"}"#),
+        ];
+        for (status, body) in bodies {
+            let owned = body.to_string();
+            let server = Server::start(move |_, stream| answer(stream, status, &owned));
+            let refusal = refusal(&server, &cache(&server.url).0);
+            let shown: String = body.chars().take(80).collect();
+            assert_eq!((refusal.reason, refusal.retry), (UNREACHABLE, Retry::After(1)), "{status} {shown}");
+            assert_eq!(refusal.message.contains("CRYPTO_UNAVAILABLE"), body.contains("CRYPTO_UNAVAILABLE"), "{}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn broken_replies_are_failures() {
+        for bytes in ["", "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"provider_key\":\"sk-KEYCANARY\""] {
+            let server = Server::start(move |_, stream| drop(stream.write_all(bytes.as_bytes())));
+            assert_eq!(refusal(&server, &cache(&server.url).0).reason, UNREACHABLE, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn redirects_are_not_followed() {
+        let other = Server::start(|n, stream| answer(stream, 200, &key(n)));
+        for status in [301, 302, 303, 307, 308] {
+            let to = other.url.clone();
+            let server = Server::start(move |_, stream| {
+                let _ = write!(stream, "HTTP/1.1 {status} X\r\nlocation: {to}/\r\ncontent-length: 0\r\n\r\n");
+            });
+            assert_eq!(refusal(&server, &cache(&server.url).0).reason, UNREACHABLE, "{status}");
+        }
+        assert_eq!(other.count(), 0);
+    }
+
+    #[test]
+    fn a_dead_server_is_named_and_not_hammered() {
+        let url = "http://127.0.0.1:1";
+        let (cache, clock) = cache(url);
+        let refusal = cache.get().err().expect("refused");
+        assert!(refusal.message.contains(url) && refusal.message.contains("refused"), "{}", refusal.message);
+        let rounds = cache.lock().rounds;
+        assert!(cache.get().is_err());
+        assert_eq!(cache.lock().rounds, rounds);
+        clock.store(1000, SeqCst);
+        assert!(cache.get().is_err());
+        assert_eq!(cache.lock().rounds, rounds + 1);
+    }
+
+    #[test]
+    fn a_silent_server_costs_no_more_than_the_limit() {
+        // Silent before the head, and inside the body; the script ends when the client has closed.
+        for start in ["", "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{"] {
+            let server = Server::start(move |_, stream| {
+                let _ = stream.write_all(start.as_bytes());
+                let _ = stream.read(&mut [0; 1]);
+            });
+            let (mut cache, _) = cache(&server.url);
+            cache.fetch_limit = Duration::from_millis(100);
+            let got = storm(&cache, 4, |cache| text(cache.get()));
+            assert!(got.iter().all(|one| one == "Overloaded(\"control_server_unreachable\")"), "{got:?}");
+            assert!(refusal(&server, &cache).message.contains("timeout"));
+            assert_eq!(server.count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_fetch_that_panics_releases_those_who_wait() {
+        let reached = Arc::new(AtomicUsize::new(0));
+        let (cache, _) = cache("http://127.0.0.1:1");
+        thread::scope(|scope| {
+            let flight = Flight::begin(&cache, &mut cache.lock());
+            let waiting: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        reached.fetch_add(1, SeqCst);
+                        text(cache.get())
+                    })
+                })
+                .collect();
+            while reached.load(SeqCst) < 4 {
+                thread::yield_now();
+            }
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let _flight = flight;
+                std::panic::resume_unwind(Box::new("in the fetch"));
+            }));
+            assert!(panicked.is_err());
+            for thread in waiting {
+                assert_eq!(thread.join().expect("thread"), "Overloaded(\"control_server_unreachable\")");
+            }
+        });
+        assert!(!cache.lock().in_flight);
+    }
+}
