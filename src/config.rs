@@ -4,6 +4,7 @@
 use crate::call::Protocol;
 use crate::error::Error;
 use crate::secret::Secret;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything the router can be told. Build it with [`Config::default`] and set what differs.
@@ -30,6 +31,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// The control server that holds the keys, in server mode.
     pub control: Option<Control>,
+    /// A PEM file of root certificates that replace the bundled ones. `None`: the one `SSL_CERT_FILE` names, if it is set.
+    pub ca_file: Option<PathBuf>,
     /// Sizes and counts.
     pub limits: Limits,
     /// Times.
@@ -45,6 +48,7 @@ impl Default for Config {
             client_token: None,
             upstreams: Vec::new(),
             control: None,
+            ca_file: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

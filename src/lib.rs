@@ -30,7 +30,9 @@ pub mod wire;
 #[cfg(feature = "enabled")]
 pub mod http;
 #[cfg(feature = "enabled")]
-pub mod proxy;
+pub mod llm_router;
+#[cfg(feature = "enabled")]
+mod proxy;
 #[cfg(feature = "enabled")]
 pub mod router;
 

@@ -2,8 +2,13 @@
 
 use crate::call::Protocol;
 
-/// The provider of a key: `sk-ant-…` is Anthropic's, anything else OpenAI's.
-pub fn detect_provider_from_key(key: &str) -> Protocol {
+/// The provider of a key: `"anthropic"` for `sk-ant-…`, `"openai"` for anything else.
+pub fn detect_provider_from_key(key: &str) -> &'static str {
+    provider_of_key(key).as_str()
+}
+
+/// [`detect_provider_from_key`] as a protocol.
+pub fn provider_of_key(key: &str) -> Protocol {
     if key.starts_with("sk-ant-") { Protocol::Anthropic } else { Protocol::OpenAi }
 }
 
@@ -80,9 +85,9 @@ mod tests {
 
     #[test]
     fn keys() {
-        assert_eq!(detect_provider_from_key("sk-ant-api03-x"), Protocol::Anthropic);
+        assert_eq!(detect_provider_from_key("sk-ant-api03-x"), "anthropic");
         for key in ["sk-proj-x", "sk-x", "anything", ""] {
-            assert_eq!(detect_provider_from_key(key), Protocol::OpenAi);
+            assert_eq!(detect_provider_from_key(key), "openai");
         }
     }
 }

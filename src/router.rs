@@ -1,62 +1,242 @@
 //! The router: settings in, a listening address out. Puts the layers together and owns their threads.
 
-use crate::config::Config;
+use crate::call::Protocol;
+use crate::clock::UnixMs;
+use crate::config::{Config, Control, Key, Upstream};
 use crate::error::Error;
+use crate::event::Event;
+use crate::http::{Server, ServerLimits};
+use crate::policy::{AccessRules, Totals};
+use crate::proxy::exchange::Proxy;
+use crate::proxy::tell;
+use crate::secret::Secret;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// A running router. Dropped, it stops.
+///
+/// ```
+/// use iron_runtime::{Config, LlmRouter, Secret, Upstream};
+/// let mut config = Config::default();
+/// config.upstreams.push(Upstream::openai("https://api.openai.com".parse()?, Secret::new("sk-…")));
+/// let mut router = LlmRouter::start(config)?;
+/// assert_eq!(router.base_url(), format!("http://127.0.0.1:{}/v1", router.port()));
+/// assert_eq!(router.provider(), "openai");
+/// router.shutdown();
+/// assert!(!router.is_running());
+/// # Ok::<(), iron_runtime::Error>(())
+/// ```
 pub struct LlmRouter {
-    _gap: (),
+    proxy: Arc<Proxy>,
+    server: Server,
+    token: Secret,
+    host: String,
+    port: u16,
+    drain: Duration,
+    provider: Option<Protocol>,
+    running: bool,
 }
 
+/// OpenAI's address.
+pub const OPENAI_BASE_URL: &str = "https://api.openai.com";
+
+/// Anthropic's address.
+pub const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
+
 impl LlmRouter {
-    /// Starts a router with checked settings. When it returns, the port is bound and listening.
+    /// Starts a router with checked settings. When it returns, the port is bound and listening. In server mode the key is asked for once
+    /// before that, so that [`LlmRouter::provider`] is known; a server that does not answer delays the start by its time limits at most.
     ///
     /// # Errors
-    /// [`Error::NoProvider`] without upstreams and control server, [`Error::Bind`], [`Error::Config`].
-    pub fn start(_config: Config) -> Result<Self, Error> {
-        todo!()
+    /// [`Error::NoProvider`] without upstreams, [`Error::Bind`], [`Error::Config`], [`Error::Io`].
+    pub fn start(mut config: Config) -> Result<Self, Error> {
+        if config.upstreams.is_empty() {
+            return Err(Error::NoProvider);
+        }
+        if config.ca_file.is_none() {
+            config.ca_file = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(Into::into);
+        }
+        let token = client_token(&config)?;
+        let (host, port, drain) = (config.host.clone(), config.port, config.timeouts.drain);
+        let provider = config.upstreams.iter().find(|upstream| !matches!(upstream.key, Key::Control)).map(|upstream| upstream.protocol);
+        let limits = server_limits(&config);
+        let rules = AccessRules { allow_hosts: config.allow_hosts.clone(), token: token.clone() };
+        let bind = |source| Error::Bind { address: format!("{host}:{port}"), source };
+        let listener = Server::listen(&host, port).map_err(bind)?;
+        let proxy = Arc::new(Proxy::new(config, rules)?);
+        if let Some(Err(refused)) = proxy.keys().map(|keys| keys.get()) {
+            log::warn!("{}", refused.message);
+        }
+        let server = Server::start(listener, limits, proxy.clone()).map_err(bind)?;
+        let port = server.address().port();
+        tell::log(&Event::RouterStarted { at: now(), port });
+        Ok(Self { proxy, server, token, host, port, drain, provider, running: true })
     }
 
     /// Server mode: the keys come from the control server at `server_url`, which knows us by the IC token `api_key`.
     ///
+    /// ```
+    /// # #[cfg(feature = "enabled")] {
+    /// use iron_runtime::LlmRouter;
+    /// use iron_runtime::mock::{Mock, MockConfig};
+    /// let server = Mock::start(MockConfig::default())?;
+    /// let mut router = LlmRouter::create("ic_xxx".to_string(), server.base_url(), 300)?;
+    /// println!("Proxy running at: {}", router.get_base_url());
+    /// assert_eq!(router.get_provider(), "openai");
+    /// router.shutdown();
+    /// # }
+    /// # Ok::<(), iron_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`LlmRouter::start`]; a server that does not answer is not an error, see [`LlmRouter::provider`].
-    pub fn create(_api_key: impl Into<String>, _server_url: impl Into<String>, _cache_ttl_seconds: u64) -> Result<Self, Error> {
-        todo!()
+    pub fn create(api_key: impl Into<String>, server_url: impl Into<String>, cache_ttl_seconds: u64) -> Result<Self, Error> {
+        let ic_token = Secret::new(api_key);
+        if ic_token.is_empty() {
+            return Err(Error::Config("api_key (the IC token) is empty".into()));
+        }
+        let control = Control { server_url: server_url.into().parse()?, ic_token, cache_ttl: Duration::from_secs(cache_ttl_seconds) };
+        let upstreams = vec![
+            Upstream::new("openai", Protocol::OpenAi, OPENAI_BASE_URL.parse()?, Key::Control),
+            Upstream::new("anthropic", Protocol::Anthropic, ANTHROPIC_BASE_URL.parse()?, Key::Control),
+        ];
+        Self::start(Config { control: Some(control), upstreams, ..Config::default() })
     }
 
     /// `http://127.0.0.1:{port}/v1`, for OpenAI clients (Anthropic's work with it too).
     pub fn base_url(&self) -> String {
-        todo!()
+        format!("{}/v1", self.address())
+    }
+
+    /// The same without `/v1`, for Anthropic clients.
+    pub fn anthropic_base_url(&self) -> String {
+        self.address()
+    }
+
+    /// Where it listens, as a client on this machine reaches it.
+    fn address(&self) -> String {
+        let host = match self.host.as_str() {
+            "0.0.0.0" | "localhost" | "::" => "127.0.0.1",
+            host => host,
+        };
+        if host.contains(':') {
+            format!("http://[{}]:{}", host.trim_matches(['[', ']']), self.port)
+        } else {
+            format!("http://{host}:{}", self.port)
+        }
     }
 
     /// What clients must send.
     pub fn api_key(&self) -> &str {
-        todo!()
+        self.token.expose()
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        todo!()
+        self.port
     }
 
-    /// `"openai"`, `"anthropic"`, or `"unknown"` while the control server has not told.
+    /// `"openai"`, `"anthropic"`, or `"unknown"` while the control server has not told. With keys for both, the first.
     pub fn provider(&self) -> &'static str {
-        todo!()
+        let assigned = || self.proxy.keys().and_then(|keys| keys.peek()).map(|assigned| assigned.provider);
+        self.provider.or_else(assigned).map_or("unknown", Protocol::as_str)
     }
 
     /// Whether it still listens.
     pub fn is_running(&self) -> bool {
-        todo!()
+        self.running
     }
 
     /// Calls so far.
-    pub fn stats(&self) -> crate::policy::Totals {
-        todo!()
+    pub fn stats(&self) -> Totals {
+        self.proxy.totals()
     }
 
-    /// Stops: waits for calls under way ([`Timeouts::drain`](crate::config::Timeouts::drain)), then cuts them. Twice is fine.
-    pub fn shutdown(&mut self) {
-        todo!()
+    /// [`LlmRouter::base_url`], under the name older programs use.
+    pub fn get_base_url(&self) -> String {
+        self.base_url()
     }
+
+    /// [`LlmRouter::api_key`], under the name older programs use.
+    pub fn get_api_key(&self) -> &str {
+        self.api_key()
+    }
+
+    /// [`LlmRouter::port`], under the name older programs use.
+    pub fn get_port(&self) -> u16 {
+        self.port()
+    }
+
+    /// [`LlmRouter::provider`], under the name older programs use.
+    pub fn get_provider(&self) -> &'static str {
+        self.provider()
+    }
+
+    /// Stops: waits for calls under way ([`Timeouts::drain`](crate::config::Timeouts::drain)), then cuts them, and joins every thread.
+    /// Twice is fine.
+    pub fn shutdown(&mut self) {
+        if !std::mem::take(&mut self.running) {
+            return;
+        }
+        self.proxy.close();
+        let report = self.server.stop(self.drain);
+        if report.cut > 0 {
+            log::warn!("{} calls under way were cut after {} s", report.cut, self.drain.as_secs_f64());
+        }
+        tell::log(&Event::RouterStopped { at: now() });
+    }
+}
+
+impl Drop for LlmRouter {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// The token given, else in server mode the IC token, else a random one.
+fn client_token(config: &Config) -> Result<Secret, Error> {
+    if let Some(token) = &config.client_token {
+        if token.is_empty() {
+            return Err(Error::Config("the client token is empty".into()));
+        }
+        return Ok(token.clone());
+    }
+    match &config.control {
+        Some(control) => Ok(control.ic_token.clone()),
+        None => random_token(),
+    }
+}
+
+/// `iron-` and 32 hexadecimal digits from the operating system's random source.
+///
+/// # Errors
+/// The operating system has no random source.
+pub fn random_token() -> Result<Secret, Error> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|cause| Error::Config(format!("no random numbers from the operating system: {cause}")))?;
+    let mut token = String::with_capacity(37);
+    token.push_str("iron-");
+    for byte in bytes {
+        token.push_str(&format!("{byte:02x}"));
+    }
+    Ok(Secret::new(token))
+}
+
+fn server_limits(config: &Config) -> ServerLimits {
+    let (limits, timeouts) = (&config.limits, &config.timeouts);
+    ServerLimits {
+        max_connections: limits.max_connections,
+        max_header_bytes: limits.max_header_bytes,
+        max_headers: limits.max_headers,
+        max_target_bytes: limits.max_target_bytes,
+        header_timeout: timeouts.header,
+        body_timeout: timeouts.body,
+        keep_alive: timeouts.keep_alive,
+        write_timeout: timeouts.write,
+    }
+}
+
+fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    UnixMs(since.as_millis() as u64)
 }

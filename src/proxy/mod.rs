@@ -1,7 +1,9 @@
 //! One exchange with an upstream, from the client's head to the settled outcome. [`exchange`] is the whole of it on one screen.
 
 pub(crate) mod exchange;
-pub mod keys;
+pub(crate) mod keys;
+pub(crate) mod probe;
 mod relay;
+pub(crate) mod tell;
 mod transport;
 pub(crate) mod upstream;

@@ -38,7 +38,10 @@ const DNS_STALE: Duration = Duration::from_secs(300);
 /// An agent on our transport.
 pub(super) fn agent(config: ureq::config::Config, write_timeout: Duration) -> Agent {
     let connector =
-        ().chain(ConnectProxyConnector::default()).chain(SocketConnector { write_timeout }).chain(RustlsConnector::default()).chain(Connected);
+        ().chain(ConnectProxyConnector::default())
+            .chain(SocketConnector { write_timeout })
+            .chain(RustlsConnector::default())
+            .chain(Connected);
     Agent::with_parts(config, connector, CachingResolver::default())
 }
 

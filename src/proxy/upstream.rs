@@ -5,7 +5,7 @@ use super::transport::{self, Watch};
 use crate::call::{BodyLength, Outbound, Reason, Refusal};
 use crate::config::{Auth, BaseUrl, Timeouts};
 use crate::error::Error;
-use crate::http::{Body, BodyError, Client};
+use crate::http::{BodyError, Client};
 use crate::secret::Secret;
 use std::io;
 use std::time::Duration;
@@ -39,13 +39,13 @@ pub(crate) struct Destination {
 }
 
 /// A request body on its way out.
-pub(crate) enum Sending<'a, 'b> {
+pub(crate) enum Sending<'a> {
     /// None at all.
     Nothing,
     /// In memory: may be sent again on a fresh connection.
     Buffered(&'a [u8]),
     /// As it comes from the client: sent once.
-    Streamed(&'a mut Body<'b>, BodyLength),
+    Streamed(&'a mut dyn std::io::Read, BodyLength),
 }
 
 /// The head of an upstream's reply, and its body to be read.
@@ -75,7 +75,9 @@ impl Destination {
     /// The key can't stand in a header field.
     pub(crate) fn new(name: &str, base: &BaseUrl, auth: Auth, key: Option<&Secret>) -> Result<Self, Error> {
         let malformed = |what: &str| Error::Config(format!("{name}: {what}"));
-        let credential = key.map(|key| credential(auth, key).ok_or_else(|| malformed("the key has characters that a header can't carry"))).transpose()?;
+        let credential = key
+            .map(|key| credential(auth, key).ok_or_else(|| malformed("the key has characters that a header can't carry")))
+            .transpose()?;
         Ok(Self {
             scheme: if base.is_https() { Scheme::HTTPS } else { Scheme::HTTP },
             authority: base.authority().parse().map_err(|_| malformed("the address's host is malformed"))?,
@@ -109,6 +111,19 @@ impl Upstreams {
         Ok(Self { direct: agent(None), proxied, timeouts })
     }
 
+    /// A client of its own for the control server: few calls, never followed elsewhere.
+    pub(crate) fn control_agent(ca_file: Option<&std::path::Path>) -> Result<Agent, Error> {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .tls_config(tls_config(ca_file)?)
+            .proxy(None)
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .build();
+        Ok(Agent::new_with_config(config))
+    }
+
     fn agent(&self, loopback: bool) -> &Agent {
         self.proxied.as_ref().filter(|_| !loopback).unwrap_or(&self.direct)
     }
@@ -122,13 +137,13 @@ impl Upstreams {
         &self,
         to: &Destination,
         outbound: &Outbound<'_>,
-        mut body: Sending<'_, '_>,
-        client: &Client,
+        mut body: Sending<'_>,
+        client: Option<&Client>,
     ) -> Result<UpstreamReply, SendFault> {
         let mut retried = false;
         loop {
             let body_len = if let Sending::Buffered(bytes) = &body { bytes.len() } else { 0 };
-            Watch::begin(Some(client.clone()), self.timeouts.connect, self.timeouts.first_byte, body_len);
+            Watch::begin(client.cloned(), self.timeouts.connect, self.timeouts.first_byte, body_len);
             let fault = match self.attempt(to, outbound, &mut body) {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
@@ -147,7 +162,7 @@ impl Upstreams {
         }
     }
 
-    fn attempt(&self, to: &Destination, outbound: &Outbound<'_>, body: &mut Sending<'_, '_>) -> Result<UpstreamReply, ureq::Error> {
+    fn attempt(&self, to: &Destination, outbound: &Outbound<'_>, body: &mut Sending<'_>) -> Result<UpstreamReply, ureq::Error> {
         let mut head = Request::new(());
         *head.method_mut() = Method::from_bytes(outbound.method.as_bytes()).map_err(ureq::http::Error::from)?;
         *head.uri_mut() = uri(to, &outbound.target)?;
@@ -172,22 +187,32 @@ impl Upstreams {
         let refusal = match fault {
             ureq::Error::Timeout(Timeout::RecvResponse) => Refusal::new(
                 Reason::UpstreamTimeout,
-                format!("{name} ({authority}) sent no reply within {} s; raise --first-byte-timeout if that is normal", self.timeouts.first_byte.as_secs_f64()),
+                format!(
+                    "{name} ({authority}) sent no reply within {} s; raise --first-byte-timeout if that is normal",
+                    self.timeouts.first_byte.as_secs_f64()
+                ),
             ),
             ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => Refusal::new(
                 Reason::Upstream("upstream_connect_timeout"),
-                format!("{name} ({authority}) could not be connected to within {} s (--connect-timeout)", self.timeouts.connect.as_secs_f64()),
+                format!(
+                    "{name} ({authority}) could not be connected to within {} s (--connect-timeout)",
+                    self.timeouts.connect.as_secs_f64()
+                ),
             ),
             ureq::Error::Io(cause) => match cause.get_ref().and_then(|inner| inner.downcast_ref::<BodyError>()) {
                 Some(body) => return body_fault(body),
                 None => connection_refusal(name, authority, cause),
             },
-            ureq::Error::HostNotFound => {
-                Refusal::new(Reason::Upstream("upstream_dns"), format!("{name}: the name {authority} can't be resolved; check the base URL and the network"))
-            }
+            ureq::Error::HostNotFound => Refusal::new(
+                Reason::Upstream("upstream_dns"),
+                format!("{name}: the name {authority} can't be resolved; check the base URL and the network"),
+            ),
             ureq::Error::Rustls(cause) => tls_refusal(name, authority, cause),
             ureq::Error::Tls(cause) => tls_refusal(name, authority, cause),
-            other => Refusal::new(Reason::Upstream("upstream_garbage"), format!("{name} ({authority}) sent a reply that is not valid HTTP: {other}")),
+            other => Refusal::new(
+                Reason::Upstream("upstream_garbage"),
+                format!("{name} ({authority}) sent a reply that is not valid HTTP: {other}"),
+            ),
         };
         SendFault::Refused(refusal)
     }
@@ -227,7 +252,9 @@ pub(crate) fn body_refusal(fault: &BodyError, option: &str) -> Refusal {
         BodyError::TooLarge => Refusal::new(Reason::TooLarge, format!("the request body is over the limit; raise it with {option}")),
         BodyError::Timeout => Refusal::new(Reason::RequestTimeout, "the request body came too slowly (--body-timeout)"),
         BodyError::BadChunk => Refusal::new(Reason::Invalid("malformed_chunk"), "the request body's chunked coding is malformed"),
-        BodyError::Truncated | BodyError::Io(_) => Refusal::new(Reason::Invalid("truncated_body"), "the request body ended before its length was reached"),
+        BodyError::Truncated | BodyError::Io(_) => {
+            Refusal::new(Reason::Invalid("truncated_body"), "the request body ended before its length was reached")
+        }
     }
 }
 

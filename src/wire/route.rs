@@ -138,6 +138,14 @@ pub fn error_protocol(request: &Inbound<'_>) -> Protocol {
     protocol_of_path(&collapse_v1(path)).or(forced).unwrap_or_else(by_header)
 }
 
+/// As [`error_protocol`], of a head that could not be parsed: by what stands in its first line.
+pub fn protocol_of_partial_head(head: &[u8]) -> Protocol {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let target = line.split(|byte| *byte == b' ').nth(1).and_then(|target| std::str::from_utf8(target).ok()).unwrap_or_default();
+    let (path, forced) = split_provider_prefix(target.split('?').next().unwrap_or_default());
+    protocol_of_path(&collapse_v1(path)).or(forced).unwrap_or(Protocol::OpenAi)
+}
+
 /// The upstreams that routing may choose from.
 #[derive(Clone, Copy)]
 pub struct Table<'t> {

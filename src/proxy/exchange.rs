@@ -1,0 +1,464 @@
+//! ONE request, from the client's head to the settled outcome: [`Proxy::serve`], read from top to bottom.
+
+use super::keys::{Assigned, KeyCache};
+use super::relay::{self, Context, Relayed};
+use super::transport::Watch;
+use super::upstream::{Destination, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
+use crate::call::{BodyLength, Call, End, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId, Verdict};
+use crate::clock::UnixMs;
+use crate::config::{Config, Key};
+use crate::error::Error;
+use crate::event::{Event, RequestInfo};
+use crate::http::{Body, BodyError, Responder, Service, Violation};
+use crate::policy::{self, AccessRules, State, Totals};
+use crate::wire::route::{self, Table, Target};
+use crate::wire::{headers, refusal, scan};
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The service behind the router's port.
+pub(crate) struct Proxy {
+    config: Config,
+    rules: AccessRules,
+    upstreams: Upstreams,
+    /// One an upstream, prepared; `None` where the control server gives the key.
+    destinations: Vec<Option<Destination>>,
+    keys: Option<KeyCache>,
+    state: Mutex<State>,
+    /// Bytes of request bodies held in memory now.
+    buffered: AtomicU64,
+}
+
+/// What a request turned out to be.
+enum Request<'a> {
+    /// For the router itself.
+    Own(OwnPage),
+    /// For an upstream.
+    Call(Box<Routed<'a>>),
+}
+
+/// A page of the router's own.
+enum OwnPage {
+    Home,
+    Health,
+    Stats,
+}
+
+/// A call that can be sent, and what it is sent with.
+struct Routed<'a> {
+    call: Call<'a>,
+    body: Option<Buffered<'a>>,
+    assigned: Option<Arc<Assigned>>,
+}
+
+impl Service for Proxy {
+    /// The order is the product's: may the client talk to us, is the request well-formed, where does it go, may it go, send, relay, settle.
+    fn serve(&self, request: &Inbound<'_>, body: &mut Body<'_>, mut reply: Responder<'_>) {
+        let routed = match self.understand(request, body) {
+            Ok(Request::Own(page)) => return self.own_page(&page, request, reply),
+            Ok(Request::Call(routed)) => routed,
+            Err(refused) => {
+                policy::count_refusal(&mut self.state());
+                return refuse(reply, &refused, route::error_protocol(request));
+            }
+        };
+        let started = Instant::now();
+        let verdict = policy::admit(&mut self.state(), &routed.call, now());
+        let open = match verdict {
+            Verdict::Forward(hold) => Open::new(self, hold, &routed.call, started),
+            Verdict::Refuse(refused) => {
+                policy::count_refusal(&mut self.state());
+                return refuse(reply, &refused, routed.call.protocol);
+            }
+        };
+        let client = reply.client();
+        let context = Context {
+            protocol: routed.call.protocol,
+            is_head: request.method == "HEAD",
+            timeouts: &self.config.timeouts,
+            client: &client,
+            started,
+        };
+        let relayed = match self.send(&routed, request, body, &client) {
+            Ok(upstream_reply) => relay::relay(upstream_reply, reply, &context),
+            Err(SendFault::Refused(refused)) => Relayed::Unstarted(reply, refused),
+            Err(SendFault::ClientGone) => {
+                reply.close_after();
+                Relayed::Done(Outcome::failed(0, End::ClientGone, started.elapsed()))
+            }
+        };
+        Watch::end();
+        match relayed {
+            Relayed::Done(outcome) => open.settle(outcome),
+            Relayed::Unstarted(reply, refused) => {
+                let rendered = refusal::render(&refused, routed.call.protocol);
+                open.settle(Outcome::failed(rendered.status, End::UpstreamFailed, started.elapsed()));
+                send_rendered(reply, &rendered);
+            }
+        }
+    }
+
+    fn violation_body(&self, violation: Violation, partial_head: &[u8]) -> Vec<u8> {
+        refusal::violation_body(violation.status, violation.code, violation.message, route::protocol_of_partial_head(partial_head))
+    }
+}
+
+impl Proxy {
+    /// Prepares everything that does not change between requests.
+    ///
+    /// # Errors
+    /// A key or address that can't be used, certificates that can't be read.
+    pub(crate) fn new(config: Config, rules: AccessRules) -> Result<Self, Error> {
+        let upstreams = Upstreams::new(config.timeouts, config.ca_file.as_deref())?;
+        let prepare = |upstream: &crate::config::Upstream| match &upstream.key {
+            Key::Given(key) => Destination::new(&upstream.name, &upstream.base, upstream.auth, Some(key)).map(Some),
+            Key::None => Destination::new(&upstream.name, &upstream.base, upstream.auth, None).map(Some),
+            Key::Control => Ok(None),
+        };
+        let destinations = config.upstreams.iter().map(prepare).collect::<Result<_, _>>()?;
+        let keys = match &config.control {
+            Some(control) => Some(KeyCache::new(control.clone(), Upstreams::control_agent(config.ca_file.as_deref())?)),
+            None => None,
+        };
+        Ok(Self { config, rules, upstreams, destinations, keys, state: Mutex::default(), buffered: AtomicU64::new(0) })
+    }
+
+    /// The counts so far.
+    pub(crate) fn totals(&self) -> Totals {
+        self.state().totals()
+    }
+
+    /// Takes no more calls.
+    pub(crate) fn close(&self) {
+        self.state().close();
+    }
+
+    /// The key cache of server mode.
+    pub(crate) fn keys(&self) -> Option<&KeyCache> {
+        self.keys.as_ref()
+    }
+
+    /// A panic elsewhere leaves counts that are still right: every change is a whole one.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// From a head to a routed call: access, target, own pages, body, route.
+    fn understand<'a>(&'a self, request: &Inbound<'a>, body: &mut Body<'_>) -> Result<Request<'a>, Refusal> {
+        let bare_path = request.target.split('?').next().unwrap_or_default();
+        let open_page = matches!(bare_path, "/" | "/healthz");
+        policy::access(&self.rules, request, !open_page)?;
+        if request.headers.get("upgrade").is_some() {
+            let message = "this address does not offer an upgrade (no HTTP/2, no WebSocket); send the request without it";
+            return Err(Refusal::new(Reason::UpgradeUnsupported, message));
+        }
+        if let Some(page) = own_page_of(request.method, bare_path)? {
+            return Ok(Request::Own(page));
+        }
+        let target = route::parse_target(request.target, request.headers.text("host").unwrap_or_default())?;
+        let buffered = self.buffer(request, &target, body)?;
+        let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
+        let (call, body) = self.route(request, target, buffered, assigned.as_deref())?;
+        Ok(Request::Call(Box::new(Routed { call, body, assigned })))
+    }
+
+    /// Reads a JSON body into memory; leaves any other where it is.
+    fn buffer(&self, request: &Inbound<'_>, target: &Target<'_>, body: &mut Body<'_>) -> Result<Option<Buffered<'_>>, Refusal> {
+        if let BodyLength::Fixed(length) = request.length
+            && length > self.config.limits.max_upload_bytes
+        {
+            return Err(body_refusal(&BodyError::TooLarge, "--max-upload-bytes"));
+        }
+        let is_json = wants_json(request, target);
+        match request.length {
+            _ if request.method != "POST" || !is_json => Ok(None),
+            BodyLength::None => Ok(Some(Buffered { bytes: Vec::new(), counted: 0, all: &self.buffered })),
+            length => {
+                let limit = self.config.limits.max_body_bytes;
+                let mut buffered = Buffered { bytes: Vec::new(), counted: 0, all: &self.buffered };
+                buffered.count(
+                    if let BodyLength::Fixed(length) = length { length.min(limit) } else { limit },
+                    self.config.limits.max_buffered_bytes,
+                )?;
+                body.read_all(limit, &mut buffered.bytes).map_err(|fault| body_refusal(&fault, "--max-body-bytes"))?;
+                Ok(Some(buffered))
+            }
+        }
+    }
+
+    fn route<'a>(
+        &'a self,
+        request: &Inbound<'a>,
+        target: Target<'a>,
+        mut body: Option<Buffered<'a>>,
+        assigned: Option<&Assigned>,
+    ) -> Result<(Call<'a>, Option<Buffered<'a>>), Refusal> {
+        let endpoint = route::endpoint(&target.path);
+        let mut facts = None;
+        if let Some(body) = &body {
+            match scan::scan(&body.bytes) {
+                Ok(found) => facts = Some(found),
+                Err(fault) if endpoint.takes_model() => return Err(malformed_json(fault.at)),
+                Err(_) => {}
+            }
+        }
+        let facts = facts.unwrap_or_default();
+        let usable = self.usable(assigned);
+        let primary = assigned.and_then(|assigned| self.upstream_named(assigned.provider));
+        let table = Table { upstreams: &self.config.upstreams, usable: &usable, primary };
+        let anthropic_version = request.headers.get("anthropic-version").is_some();
+        let (upstream, protocol) = route::choose(&target, facts.model.as_deref(), anthropic_version, &table)?;
+        let alias = facts.model.as_deref().and_then(|model| self.alias(upstream, model));
+        let (model, model_at, stream) = (facts.model.map(Cow::into_owned), facts.model_at, facts.stream);
+        if let (Some(real), Some(at), Some(body)) = (alias, model_at, &mut body) {
+            body.bytes.splice(at, serde_json::Value::from(real).to_string().into_bytes());
+        }
+        let model = model.map(Cow::Owned);
+        Ok((Call { protocol, upstream, method: request.method, path: target.path, query: target.query, endpoint, model, stream }, body))
+    }
+
+    /// Which upstreams have a key now. In server mode that is the assigned provider; a server that names an address names a gateway that
+    /// speaks for both.
+    fn usable(&self, assigned: Option<&Assigned>) -> Vec<bool> {
+        let has_key = |upstream: &crate::config::Upstream| match (&upstream.key, assigned) {
+            (Key::Control, Some(assigned)) => assigned.provider == upstream.protocol || assigned.base_url.is_some(),
+            (Key::Control, None) => false,
+            (Key::Given(_) | Key::None, _) => true,
+        };
+        self.config.upstreams.iter().map(has_key).collect()
+    }
+
+    fn upstream_named(&self, provider: Protocol) -> Option<UpstreamId> {
+        self.config.upstreams.iter().position(|upstream| upstream.name == provider.as_str()).map(UpstreamId)
+    }
+
+    fn alias(&self, upstream: UpstreamId, model: &str) -> Option<&str> {
+        self.config.upstreams[upstream.0].aliases.iter().find(|(alias, _)| alias == model).map(|(_, real)| real.as_str())
+    }
+
+    /// Sends a routed call, in server mode once more with a fresh key when the provider does not know the cached one.
+    fn send(
+        &self,
+        routed: &Routed<'_>,
+        request: &Inbound<'_>,
+        body: &mut Body<'_>,
+        client: &crate::http::Client,
+    ) -> Result<UpstreamReply, SendFault> {
+        let upstream = &self.config.upstreams[routed.call.upstream.0];
+        let assigned = routed.assigned.as_ref().filter(|_| matches!(upstream.key, Key::Control));
+        let first_base = assigned.and_then(|assigned| assigned.base_url.as_ref()).unwrap_or(&upstream.base);
+        let outbound = self.outbound(&routed.call, request, first_base.path());
+        let mut upload = Upload { body, left: self.config.limits.max_upload_bytes };
+        let again = routed.body.is_some() || request.length == BodyLength::None;
+        let reply = match (&self.destinations[routed.call.upstream.0], assigned) {
+            (Some(destination), _) => {
+                return self.upstreams.send(destination, &outbound, sending(routed, request, &mut upload), Some(client));
+            }
+            (None, Some(assigned)) => {
+                self.upstreams.send(&self.assigned(upstream, assigned)?, &outbound, sending(routed, request, &mut upload), Some(client))?
+            }
+            (None, None) => return Err(SendFault::Refused(Refusal::new(Reason::Internal, "no key was fetched for this call"))),
+        };
+        let (401, true, Some(keys), Some(rejected)) = (reply.status, again, &self.keys, assigned) else { return Ok(reply) };
+        match keys.refetch(rejected) {
+            Ok(fresh) if !fresh.key.matches(rejected.key.expose().as_bytes()) && fresh.provider == rejected.provider => {
+                let base = fresh.base_url.as_ref().unwrap_or(&upstream.base);
+                let outbound = self.outbound(&routed.call, request, base.path());
+                self.upstreams.send(&self.assigned(upstream, &fresh)?, &outbound, sending(routed, request, &mut upload), Some(client))
+            }
+            _ => Ok(reply),
+        }
+    }
+
+    /// The destination that the control server's answer makes of an upstream.
+    fn assigned(&self, upstream: &crate::config::Upstream, assigned: &Assigned) -> Result<Destination, SendFault> {
+        let base = assigned.base_url.as_ref().unwrap_or(&upstream.base);
+        Destination::new(&upstream.name, base, upstream.auth, Some(&assigned.key)).map_err(|fault| {
+            SendFault::Refused(Refusal::new(
+                Reason::Overloaded("control_server_refused"),
+                format!("the control server's answer can't be used: {fault}"),
+            ))
+        })
+    }
+
+    fn outbound<'a>(&self, call: &Call<'a>, request: &Inbound<'a>, base_path: &str) -> Outbound<'a> {
+        let mut target = String::with_capacity(base_path.len() + call.path.len() + call.query.map_or(0, |query| query.len() + 1));
+        target.push_str(base_path);
+        target.push_str(&call.path);
+        if let Some(query) = call.query {
+            target.push('?');
+            target.push_str(query);
+        }
+        let forwards = |name: &str| headers::forwards_to_provider(name, request.headers.all("connection"));
+        let fields = request.headers.iter().filter(|(name, _)| forwards(name)).collect();
+        Outbound { upstream: call.upstream, method: call.method, target, headers: fields }
+    }
+
+    fn own_page(&self, page: &OwnPage, request: &Inbound<'_>, reply: Responder<'_>) {
+        const TEXT: (&str, &[u8]) = ("content-type", b"text/plain; charset=utf-8");
+        const JSON: (&str, &[u8]) = ("content-type", b"application/json");
+        log::debug!("{} {}", request.method, request.target);
+        let sent = match page {
+            OwnPage::Home => reply.send(200, [TEXT], b"LlmRouter OK"),
+            OwnPage::Health => reply.send(200, [JSON], br#"{"status":"ok"}"#),
+            OwnPage::Stats => {
+                let totals = self.totals();
+                let stats = serde_json::json!({
+                    "requests": totals.requests, "failed": totals.failed, "refused": totals.refused, "in_flight": totals.in_flight,
+                });
+                reply.send(200, [JSON], stats.to_string().as_bytes())
+            }
+        };
+        if let Err(fault) = sent {
+            log::debug!("client gone: {fault}");
+        }
+    }
+
+    /// Tells what happened. An event is only made when somebody listens.
+    fn tell(&self, event: impl FnOnce() -> Event) {
+        if log::log_enabled!(log::Level::Info) {
+            super::tell::log(&event());
+        }
+    }
+}
+
+/// A request body in memory, counted among all of them while it lives.
+struct Buffered<'p> {
+    bytes: Vec<u8>,
+    counted: u64,
+    all: &'p AtomicU64,
+}
+
+impl Buffered<'_> {
+    fn count(&mut self, bytes: u64, limit: u64) -> Result<(), Refusal> {
+        let before = self.all.fetch_add(bytes, Ordering::Relaxed);
+        self.counted = bytes;
+        if before + bytes <= limit {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::Overloaded("router_busy"),
+            format!("request bodies under way hold {before} of {limit} bytes; try again in a moment"),
+        ))
+    }
+}
+
+impl Drop for Buffered<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.counted, Ordering::Relaxed);
+    }
+}
+
+/// A streamed request body with a bound.
+struct Upload<'u, 'b> {
+    body: &'u mut Body<'b>,
+    left: u64,
+}
+
+impl std::io::Read for Upload<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.body.read(buf)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| std::io::Error::other(BodyError::TooLarge))?;
+        Ok(count)
+    }
+}
+
+/// An admitted call that has not been settled. Dropped, it settles as abandoned: no way out of an exchange forgets it.
+struct Open<'p> {
+    proxy: &'p Proxy,
+    hold: Option<Hold>,
+    info: Option<Box<RequestInfo>>,
+    started: Instant,
+}
+
+impl<'p> Open<'p> {
+    fn new(proxy: &'p Proxy, hold: Hold, call: &Call<'_>, started: Instant) -> Self {
+        let mut info = None;
+        proxy.tell(|| {
+            let request = Box::new(RequestInfo {
+                serial: hold.serial,
+                at: now(),
+                upstream: proxy.config.upstreams[call.upstream.0].name.clone(),
+                method: call.method.into(),
+                path: call.path.clone().into_owned(),
+                model: call.model.as_deref().map(str::to_string),
+                stream: call.stream,
+            });
+            info = Some(request.clone());
+            Event::RequestStarted(request)
+        });
+        Self { proxy, hold: Some(hold), info, started }
+    }
+
+    fn settle(mut self, outcome: Outcome) {
+        self.close(outcome);
+    }
+
+    fn close(&mut self, outcome: Outcome) {
+        let Some(hold) = self.hold.take() else { return };
+        policy::settle(&mut self.proxy.state(), hold, &outcome);
+        if let Some(info) = self.info.take() {
+            self.proxy.tell(|| Event::closing(info, outcome));
+        }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.close(Outcome::failed(0, End::Abandoned, self.started.elapsed()));
+    }
+}
+
+/// The body to send: what was buffered, what streams, or nothing. A POST, PUT or PATCH without one has an empty one.
+fn sending<'s>(routed: &'s Routed<'_>, request: &Inbound<'_>, upload: &'s mut Upload<'_, '_>) -> Sending<'s> {
+    match (&routed.body, request.length) {
+        (Some(body), _) => Sending::Buffered(&body.bytes),
+        (None, BodyLength::None | BodyLength::Fixed(0)) if matches!(request.method, "POST" | "PUT" | "PATCH") => Sending::Buffered(&[]),
+        (None, BodyLength::None | BodyLength::Fixed(0)) => Sending::Nothing,
+        (None, length) => Sending::Streamed(upload, length),
+    }
+}
+
+/// Whether a POST's body is one JSON object: by its content type, or because the endpoint takes nothing else.
+fn wants_json(request: &Inbound<'_>, target: &Target<'_>) -> bool {
+    let kind = request.headers.text("content-type").unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_json = kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case("+json");
+    is_json || route::endpoint(&target.path).takes_model() && !kind.to_ascii_lowercase().starts_with("multipart/")
+}
+
+fn malformed_json(at: usize) -> Refusal {
+    Refusal::new(Reason::Invalid("invalid_json"), format!("the request body is not a JSON object (noticed at byte {at})"))
+}
+
+/// The router's own addresses, by method and path.
+fn own_page_of(method: &str, path: &str) -> Result<Option<OwnPage>, Refusal> {
+    let page = match path {
+        "/" => OwnPage::Home,
+        "/healthz" => OwnPage::Health,
+        "/stats" => OwnPage::Stats,
+        _ => return Ok(None),
+    };
+    if matches!(method, "GET" | "HEAD") {
+        return Ok(Some(page));
+    }
+    Err(Refusal::new(Reason::MethodNotAllowed, format!("{path} is the router's own address and takes GET; API calls go to /v1/…")))
+}
+
+fn refuse(reply: Responder<'_>, refused: &Refusal, protocol: Protocol) {
+    send_rendered(reply, &refusal::render(refused, protocol));
+}
+
+fn send_rendered(reply: Responder<'_>, rendered: &refusal::Rendered) {
+    let fields = rendered.headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+    if let Err(fault) = reply.send(rendered.status, fields, &rendered.body) {
+        log::debug!("client gone: {fault}");
+    }
+}
+
+fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    UnixMs(since.as_millis() as u64)
+}
