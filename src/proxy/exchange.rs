@@ -284,8 +284,9 @@ impl Proxy {
             target.push('?');
             target.push_str(query);
         }
-        let forwards = |name: &str| headers::forwards_to_provider(name, request.headers.all("connection"));
-        let fields = request.headers.iter().filter(|(name, _)| forwards(name)).collect();
+        let nominated = headers::Nominated::by(request.headers.all("connection"));
+        let mut fields = Vec::with_capacity(request.headers.0.len());
+        fields.extend(request.headers.iter().filter(|(name, _)| nominated.lets_to_provider(name)));
         Outbound { upstream: call.upstream, method: call.method, target, headers: fields }
     }
 
