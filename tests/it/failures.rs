@@ -160,6 +160,17 @@ fn both_framings_at_once_are_never_taken_for_two_replies() {
 }
 
 #[test]
+fn a_switch_of_protocols_nobody_asked_for_is_a_failure() {
+    let upstream = Upstream::start(|conn| {
+        conn.request();
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+    });
+    let router = Router::openai(&upstream);
+    assert_eq!(router.call(&Request::chat()).error(), (502, "upstream_garbage".into()));
+    assert_eq!(router.settled(1), (1, 1, 0));
+}
+
+#[test]
 fn more_than_the_length_says_does_not_spill_into_the_next_reply() {
     let upstream = Upstream::start(|conn| {
         while conn.request().is_some() {

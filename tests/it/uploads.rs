@@ -48,6 +48,26 @@ fn a_refused_body_is_still_answered_while_it_is_sent() {
 }
 
 #[test]
+fn many_small_bodies_of_unknown_length_are_not_many_large_ones() {
+    const CALLS: usize = 24;
+    let together = std::sync::Arc::new(std::sync::Barrier::new(CALLS));
+    let upstream = Upstream::start(move |conn| {
+        if conn.request().is_some() {
+            together.wait();
+            conn.send(&json("{}"));
+        }
+    });
+    let router = Router::openai(&upstream);
+    let request = Request::new("POST", "/v1/chat/completions").field("content-type", "application/json");
+    let request = request.chunked(&[br#"{"model":"gpt-4o"}"#]);
+    thread::scope(|scope| {
+        let calls: Vec<_> = (0..CALLS).map(|_| scope.spawn(|| router.call(&request).status)).collect();
+        let statuses: Vec<_> = calls.into_iter().map(|call| call.join().expect("call")).collect();
+        assert_eq!(statuses, [200; CALLS]);
+    });
+}
+
+#[test]
 fn a_huge_announced_length_costs_nothing() {
     let upstream = Upstream::saying(json("{}"));
     let router = Router::openai(&upstream);
