@@ -33,6 +33,7 @@ pub mod http;
 pub mod llm_router;
 #[cfg(feature = "enabled")]
 mod proxy;
+pub mod mock;
 #[cfg(feature = "enabled")]
 pub mod router;
 
