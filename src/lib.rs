@@ -32,8 +32,9 @@ pub mod http;
 #[cfg(feature = "enabled")]
 pub mod llm_router;
 #[cfg(feature = "enabled")]
-mod proxy;
 pub mod mock;
+#[cfg(feature = "enabled")]
+mod proxy;
 #[cfg(feature = "enabled")]
 pub mod router;
 
