@@ -5,5 +5,7 @@ pub(crate) mod keys;
 pub(crate) mod probe;
 mod relay;
 pub(crate) mod tell;
+mod tls;
 mod transport;
 pub(crate) mod upstream;
+mod watch;
