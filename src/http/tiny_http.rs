@@ -40,7 +40,7 @@ impl TinyServer {
     pub fn start(listener: TcpListener, limits: ServerLimits, service: Arc<dyn Service>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let server = Arc::new(tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?);
-        let serving = Arc::new(Serving { limits, service, stopping: AtomicBool::new(false) });
+        let serving = Arc::new(Serving { limits: limits.summable(), service, stopping: AtomicBool::new(false) });
         let (receiving, shared) = (Arc::clone(&server), Arc::clone(&serving));
         let receiver = thread::Builder::new().name("tiny-http".into()).spawn(move || receive(&receiving, &shared))?;
         Ok(Self { server, serving, address, receiver: Mutex::new(Some(receiver)) })
