@@ -35,6 +35,8 @@ pub mod llm_router;
 mod proxy;
 #[cfg(feature = "enabled")]
 pub mod router;
+#[cfg(feature = "enabled")]
+pub mod settings;
 
 pub use call::Protocol;
 pub use clock::UnixMs;
