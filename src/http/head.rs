@@ -25,7 +25,11 @@ pub(super) type Slot<'a> = MaybeUninit<Header<'a>>;
 
 /// Parses `bytes`, a head up to and including its empty line. `slots` bounds the number of fields.
 pub(super) fn parse<'s, 'b: 's>(bytes: &'b [u8], slots: &'s mut [Slot<'b>], limits: &ServerLimits) -> Result<Head<'s>, Violation> {
-    refuse_bare_line_feed(bytes)?;
+    refuse_bare_line_feed(bytes, 0)?;
+    if !bytes.first().copied().is_some_and(is_token_byte) {
+        // httparse would skip any number of empty lines.
+        return Err(REQUEST_LINE);
+    }
     let mut parsed = httparse::Request::new(&mut []);
     match httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, bytes, slots) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
@@ -47,17 +51,18 @@ pub(super) fn parse<'s, 'b: 's>(bytes: &'b [u8], slots: &'s mut [Slot<'b>], limi
 /// What can be said of a head that is not complete yet: bytes that no continuation can make good. `fresh` are the bytes after those that
 /// were looked at before.
 pub(super) fn check_partial(pending: &[u8], fresh: usize) -> Result<(), Violation> {
-    match pending.first() {
-        Some(0x16) => return Err(bad("tls_unsupported", "this address speaks plain HTTP, not TLS")),
-        Some(&first) if !is_token_byte(first) && first != b'\r' => return Err(REQUEST_LINE),
+    match pending {
+        [0x16, ..] => return Err(bad("tls_unsupported", "this address speaks plain HTTP, not TLS")),
+        // The empty line that is forgiven before a request may have come by half.
+        [b'\r'] => {}
+        [first, ..] if !is_token_byte(*first) => return Err(REQUEST_LINE),
         _ => {}
     }
     let fresh = fresh.min(pending.len());
     if memchr::memchr(0, &pending[fresh..]).is_some() {
         return Err(bad("malformed_head", "the request head holds a NUL byte"));
     }
-    // One byte back, for a CRLF that was cut in two.
-    refuse_bare_line_feed_from(pending, fresh)
+    refuse_bare_line_feed(pending, fresh)
 }
 
 const REQUEST_LINE: Violation = bad("malformed_request_line", "the request line is malformed");
@@ -67,11 +72,7 @@ pub(super) const fn bad(code: &'static str, message: &'static str) -> Violation 
     Violation { status: 400, code, message }
 }
 
-fn refuse_bare_line_feed(bytes: &[u8]) -> Result<(), Violation> {
-    refuse_bare_line_feed_from(bytes, 0)
-}
-
-fn refuse_bare_line_feed_from(bytes: &[u8], from: usize) -> Result<(), Violation> {
+fn refuse_bare_line_feed(bytes: &[u8], from: usize) -> Result<(), Violation> {
     let bare = |at: usize| at == 0 || bytes[at - 1] != b'\r';
     if memchr::memchr_iter(b'\n', &bytes[from..]).any(|at| bare(from + at)) {
         return Err(bad("bare_line_feed", "the request head holds a line feed without a carriage return"));
@@ -92,11 +93,14 @@ fn head_violation(error: httparse::Error, bytes: &[u8]) -> Violation {
     }
 }
 
-/// Whether the request line ends in a well-formed `HTTP/x.y`.
+/// Whether the request line has three words, the last a well-formed `HTTP/x.y`.
 fn names_a_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|&b| b == b'\r').next().unwrap_or_default();
-    let last = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
-    matches!(last, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+    let mut words = line.split(|&b| b == b' ');
+    let (method, target, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let well_formed =
+        matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit());
+    well_formed && !method.is_empty() && !target.is_empty() && words.next().is_none()
 }
 
 fn check_method(method: &str) -> Result<(), Violation> {
@@ -331,7 +335,7 @@ mod tests {
     fn a_partial_head_is_refused_as_soon_as_it_is_hopeless() {
         assert!(check_partial(b"GET / HTTP/1.1\r\nHost", 0).is_ok());
         assert!(check_partial(b"\r", 0).is_ok());
-        for hopeless in [&b"\x16\x03\x01"[..], b" GET", b"GET / HTTP/1.1\nHost", b"G\0", b"\n"] {
+        for hopeless in [&b"\x16\x03\x01"[..], b"\r\n", b"\rG", b" GET", b"GET / HTTP/1.1\nHost", b"G\0", b"\n"] {
             assert!(check_partial(hopeless, 0).is_err(), "{hopeless:?}");
         }
         // A CRLF cut in two, looked at from its second half.
