@@ -34,6 +34,8 @@ pub mod llm_router;
 #[cfg(feature = "enabled")]
 mod proxy;
 #[cfg(feature = "enabled")]
+pub mod mock;
+#[cfg(feature = "enabled")]
 pub mod router;
 #[cfg(feature = "enabled")]
 pub mod settings;
