@@ -27,14 +27,16 @@ pub mod secret;
 pub mod policy;
 pub mod wire;
 
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "enabled")]
 pub mod http;
 #[cfg(feature = "enabled")]
 pub mod llm_router;
 #[cfg(feature = "enabled")]
-mod proxy;
-#[cfg(feature = "enabled")]
 pub mod mock;
+#[cfg(feature = "enabled")]
+mod proxy;
 #[cfg(feature = "enabled")]
 pub mod router;
 #[cfg(feature = "enabled")]
