@@ -27,6 +27,8 @@ pub mod secret;
 pub mod policy;
 pub mod wire;
 
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "enabled")]
 pub mod http;
 #[cfg(feature = "enabled")]
@@ -37,6 +39,8 @@ pub mod mock;
 mod proxy;
 #[cfg(feature = "enabled")]
 pub mod router;
+#[cfg(feature = "enabled")]
+pub mod settings;
 
 pub use call::Protocol;
 pub use clock::UnixMs;
