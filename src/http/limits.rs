@@ -22,3 +22,20 @@ pub struct ServerLimits {
     /// How long a client may take no bytes of its reply.
     pub write_timeout: Duration,
 }
+
+#[cfg(test)]
+impl ServerLimits {
+    pub(super) fn for_tests() -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            max_connections: 64,
+            max_header_bytes: 64 << 10,
+            max_headers: 100,
+            max_target_bytes: 16 << 10,
+            header_timeout: minute,
+            body_timeout: minute,
+            keep_alive: minute,
+            write_timeout: minute,
+        }
+    }
+}

@@ -5,10 +5,15 @@
 //! broke off never looks like one that ended.
 
 mod body;
+mod chunked;
 mod connection;
 mod head;
+mod input;
 mod limits;
+mod link;
 mod listener;
+mod progress;
+mod registry;
 mod reply;
 
 pub use body::{Body, BodyError};
