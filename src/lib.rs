@@ -29,6 +29,8 @@ pub mod wire;
 #[cfg(feature = "enabled")]
 pub mod http;
 #[cfg(feature = "enabled")]
+pub mod mock;
+#[cfg(feature = "enabled")]
 pub mod router;
 
 pub use call::Protocol;
