@@ -32,6 +32,8 @@ pub mod http;
 #[cfg(feature = "enabled")]
 pub mod llm_router;
 #[cfg(feature = "enabled")]
+pub mod mock;
+#[cfg(feature = "enabled")]
 mod proxy;
 #[cfg(feature = "enabled")]
 pub mod router;
