@@ -37,6 +37,8 @@ pub mod mock;
 mod proxy;
 #[cfg(feature = "enabled")]
 pub mod router;
+#[cfg(feature = "enabled")]
+pub mod settings;
 
 pub use call::Protocol;
 pub use clock::UnixMs;

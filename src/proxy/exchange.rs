@@ -6,7 +6,7 @@ use super::transport::Watch;
 use super::upstream::{Destination, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
 use crate::call::{BodyLength, Call, End, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId, Verdict};
 use crate::clock::UnixMs;
-use crate::config::{Config, Key};
+use crate::config::{Config, Key, Upstream};
 use crate::error::Error;
 use crate::event::{Event, RequestInfo};
 use crate::http::{Body, BodyError, Responder, Service, Violation};
@@ -27,6 +27,8 @@ pub(crate) struct Proxy {
     destinations: Vec<Option<Destination>>,
     keys: Option<KeyCache>,
     state: Mutex<State>,
+    /// Which upstreams have a key without asking the control server; same order.
+    usable: Vec<bool>,
     /// Bytes of request bodies held in memory now.
     buffered: AtomicU64,
 }
@@ -112,7 +114,7 @@ impl Proxy {
     /// A key or address that can't be used, certificates that can't be read.
     pub(crate) fn new(config: Config, rules: AccessRules) -> Result<Self, Error> {
         let upstreams = Upstreams::new(config.timeouts, config.ca_file.as_deref())?;
-        let prepare = |upstream: &crate::config::Upstream| match &upstream.key {
+        let prepare = |upstream: &Upstream| match &upstream.key {
             Key::Given(key) => Destination::new(&upstream.name, &upstream.base, upstream.auth, Some(key)).map(Some),
             Key::None => Destination::new(&upstream.name, &upstream.base, upstream.auth, None).map(Some),
             Key::Control => Ok(None),
@@ -122,7 +124,8 @@ impl Proxy {
             Some(control) => Some(KeyCache::new(control.clone(), Upstreams::control_agent(config.ca_file.as_deref())?)),
             None => None,
         };
-        Ok(Self { config, rules, upstreams, destinations, keys, state: Mutex::default(), buffered: AtomicU64::new(0) })
+        let usable = usable(&config.upstreams, None);
+        Ok(Self { config, rules, upstreams, destinations, keys, state: Mutex::default(), usable, buffered: AtomicU64::new(0) })
     }
 
     /// The counts so far.
@@ -205,9 +208,10 @@ impl Proxy {
             }
         }
         let facts = facts.unwrap_or_default();
-        let usable = self.usable(assigned);
+        let assigned_now = assigned.map(|assigned| usable(&self.config.upstreams, Some(assigned)));
+        let usable = assigned_now.as_deref().unwrap_or(&self.usable);
         let primary = assigned.and_then(|assigned| self.upstream_named(assigned.provider));
-        let table = Table { upstreams: &self.config.upstreams, usable: &usable, primary };
+        let table = Table { upstreams: &self.config.upstreams, usable, primary };
         let anthropic_version = request.headers.get("anthropic-version").is_some();
         let (upstream, protocol) = route::choose(&target, facts.model.as_deref(), anthropic_version, &table)?;
         let alias = facts.model.as_deref().and_then(|model| self.alias(upstream, model));
@@ -217,17 +221,6 @@ impl Proxy {
         }
         let model = model.map(Cow::Owned);
         Ok((Call { protocol, upstream, method: request.method, path: target.path, query: target.query, endpoint, model, stream }, body))
-    }
-
-    /// Which upstreams have a key now. In server mode that is the assigned provider; a server that names an address names a gateway that
-    /// speaks for both.
-    fn usable(&self, assigned: Option<&Assigned>) -> Vec<bool> {
-        let has_key = |upstream: &crate::config::Upstream| match (&upstream.key, assigned) {
-            (Key::Control, Some(assigned)) => assigned.provider == upstream.protocol || assigned.base_url.is_some(),
-            (Key::Control, None) => false,
-            (Key::Given(_) | Key::None, _) => true,
-        };
-        self.config.upstreams.iter().map(has_key).collect()
     }
 
     fn upstream_named(&self, provider: Protocol) -> Option<UpstreamId> {
@@ -273,7 +266,7 @@ impl Proxy {
     }
 
     /// The destination that the control server's answer makes of an upstream.
-    fn assigned(&self, upstream: &crate::config::Upstream, assigned: &Assigned) -> Result<Destination, SendFault> {
+    fn assigned(&self, upstream: &Upstream, assigned: &Assigned) -> Result<Destination, SendFault> {
         let base = assigned.base_url.as_ref().unwrap_or(&upstream.base);
         Destination::new(&upstream.name, base, upstream.auth, Some(&assigned.key)).map_err(|fault| {
             SendFault::Refused(Refusal::new(
@@ -322,6 +315,17 @@ impl Proxy {
             super::tell::log(&event());
         }
     }
+}
+
+/// Which upstreams have a key now. In server mode that is the assigned provider; a server that names an address names a gateway that
+/// speaks for both.
+fn usable(upstreams: &[Upstream], assigned: Option<&Assigned>) -> Vec<bool> {
+    let has_key = |upstream: &Upstream| match (&upstream.key, assigned) {
+        (Key::Control, Some(assigned)) => assigned.provider == upstream.protocol || assigned.base_url.is_some(),
+        (Key::Control, None) => false,
+        (Key::Given(_) | Key::None, _) => true,
+    };
+    upstreams.iter().map(has_key).collect()
 }
 
 /// A request body in memory, counted among all of them while it lives.

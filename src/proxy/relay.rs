@@ -129,8 +129,8 @@ fn next(body: &mut impl Read, buffer: &mut [u8]) -> Next {
 }
 
 /// A reply under way.
-struct Relay<'r, 'c> {
-    stream: Stream<'r>,
+struct Relay<'s, 'r, 'c> {
+    stream: Stream<'s>,
     context: &'r Context<'c>,
     live: bool,
     length: Option<u64>,
@@ -139,7 +139,7 @@ struct Relay<'r, 'c> {
     boundary: sse::Boundary,
 }
 
-impl Relay<'_, '_> {
+impl Relay<'_, '_, '_> {
     /// Reads and writes until an end. The connection goes back to the pool before the client sees the end, so that its next request,
     /// perhaps on another connection of its own, finds it there.
     fn run(mut self, body: &mut impl Read, buffer: &mut [u8], first: First) -> (End, u64, Option<Duration>) {

@@ -331,7 +331,7 @@ impl Buffers for Socket {
 
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
         let body_len = WATCH.with_borrow(|watch| watch.body_len);
-        self.size_output((OUTPUT + body_len).min(OUTPUT_MAX).max(OUTPUT));
+        self.size_output((OUTPUT + body_len).min(OUTPUT_MAX));
         if self.input.bytes.len() - self.input.to < INPUT {
             self.input.bytes.resize(self.input.to + INPUT, 0);
         }

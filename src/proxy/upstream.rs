@@ -199,6 +199,16 @@ impl Upstreams {
                     self.timeouts.connect.as_secs_f64()
                 ),
             ),
+            ureq::Error::Timeout(_) => Refusal::new(
+                Reason::UpstreamTimeout,
+                format!("{name} ({authority}) took no more of the request within {} s", self.timeouts.write.as_secs_f64()),
+            ),
+            ureq::Error::ConnectProxyFailed(cause) => Refusal::new(
+                Reason::Upstream("upstream_proxy"),
+                format!(
+                    "the proxy of the environment (HTTPS_PROXY, ALL_PROXY) did not connect to {name} ({authority}): {cause}; NO_PROXY leaves a host out"
+                ),
+            ),
             ureq::Error::Io(cause) => match cause.get_ref().and_then(|inner| inner.downcast_ref::<BodyError>()) {
                 Some(body) => return body_fault(body),
                 None => connection_refusal(name, authority, cause),
