@@ -35,6 +35,8 @@ pub mod llm_router;
 pub mod mock;
 #[cfg(feature = "enabled")]
 mod proxy;
+#[cfg(feature = "python")]
+mod python;
 #[cfg(feature = "enabled")]
 pub mod router;
 #[cfg(feature = "enabled")]

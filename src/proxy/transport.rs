@@ -6,6 +6,7 @@
 //! One thread carries one exchange, so what belongs to the exchange lives in a thread-local [`Watch`].
 
 use crate::http::Client;
+use crate::http::handles::Handle;
 use socket2::SockRef;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -195,6 +196,8 @@ struct Input {
 
 /// A TCP connection to an upstream.
 struct Socket {
+    /// Dropped before the socket.
+    _handle: Handle,
     stream: TcpStream,
     input: Input,
     output: Vec<u8>,
@@ -213,6 +216,7 @@ struct Socket {
 impl Socket {
     fn new(stream: TcpStream, tls: bool) -> Self {
         let mut socket = Self {
+            _handle: Handle::of(&stream),
             stream,
             input: Input::default(),
             output: Vec::new(),

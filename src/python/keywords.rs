@@ -180,7 +180,8 @@ fn add_by_provider(pairs: &mut Vec<Pair>, keyword: &str, values: &Bound<'_, PyMa
     for item in values.items()?.iter() {
         let (provider, value): (String, Bound<'_, PyAny>) = item.extract()?;
         if !PROVIDERS.contains(&provider.as_str()) {
-            let near = nearest(&provider, PROVIDERS.into_iter()).map_or_else(|| "it takes openai and anthropic".into(), |near| format!("did you mean {near}?"));
+            let near = nearest(&provider, PROVIDERS.into_iter())
+                .map_or_else(|| "it takes openai and anthropic".into(), |near| format!("did you mean {near}?"));
             return Err(errors::config(format!("{keyword}: unknown provider {}; {near}", quoted(&provider))));
         }
         if !value.is_instance_of::<PyString>() {

@@ -3,9 +3,6 @@
 //! Three rules. Whatever may wait does so without the GIL. No thread that answers requests ever takes the GIL: log lines reach Python
 //! through a queue and a thread of Python's own. In a forked child nothing that the parent may have locked is touched.
 
-// The macros of pyo3 expand to code that is unsafe by nature; what is written here has none.
-#![allow(missing_docs)]
-
 mod errors;
 mod host;
 mod keywords;
@@ -22,6 +19,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<router::LlmRouter>()?;
     module.add_function(wrap_pyfunction!(host::run_command, module)?)?;
     module.add_function(wrap_pyfunction!(host::next_log_lines, module)?)?;
+    module.add_function(wrap_pyfunction!(host::flush_log, module)?)?;
     module.add_function(wrap_pyfunction!(host::set_log_level, module)?)?;
     module.add_function(wrap_pyfunction!(host::take_inherited_sockets, module)?)?;
     module.add_function(wrap_pyfunction!(host::end, module)?)

@@ -21,12 +21,12 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Stops; calls under way have `drain` to end.
+    /// Stop: take no more calls, wait up to 5 seconds for those under way, cut the rest. Twice is fine.
+    ///
+    /// Ctrl-C ends the waiting. A router that is collected without ``stop()``, or still runs when the interpreter ends, cuts
+    /// what is under way at once.
     fn stop(&self, drain: Option<Duration>) {
-        match drain {
-            Some(drain) => self.router.shutdown_within(drain),
-            None => self.router.shutdown_patiently(),
-        }
+        self.router.shutdown_within(drain.unwrap_or_else(|| self.router.drain()));
         if let Some(mock) = &self.mock {
             mock.stop();
         }
@@ -40,7 +40,7 @@ pub(super) fn stop_all(process: &process::Process) {
     }
 }
 
-/// A local router for LLM calls.
+#[doc = include_str!("llm_router.txt")]
 #[pyclass(frozen, module = "iron_runtime", name = "LlmRouter")]
 pub(super) struct LlmRouter {
     /// Always there; an `Option` so that a forked child can forget it.
@@ -76,41 +76,61 @@ impl LlmRouter {
         Ok(Self { running: Some(running) })
     }
 
+    /// ``http://127.0.0.1:{port}/v1``: what OpenAI's clients take (Anthropic's work with it too).
+    ///
+    /// Raises:
+    ///     RuntimeError: The router is stopped, or belongs to another process. So do all that tell an address.
     #[getter]
     fn base_url(&self) -> PyResult<String> {
         Ok(self.listening()?.base_url())
     }
 
+    /// The same as ``base_url``.
     #[getter]
     fn openai_base_url(&self) -> PyResult<String> {
         Ok(self.listening()?.base_url())
     }
 
+    /// ``http://127.0.0.1:{port}``: what Anthropic's clients take.
     #[getter]
     fn anthropic_base_url(&self) -> PyResult<String> {
         Ok(self.listening()?.anthropic_base_url())
     }
 
+    /// The port it listens on.
     #[getter]
     fn port(&self) -> PyResult<u16> {
         Ok(self.listening()?.port())
     }
 
+    /// What clients must send as their API key: the one given, else random for each router.
     #[getter]
     fn api_key(&self) -> PyResult<&str> {
         Ok(self.here()?.router.api_key())
     }
 
+    /// ``"openai"`` or ``"anthropic"``; ``"unknown"`` while the control server has not told. With both, the first.
     #[getter]
     fn provider(&self) -> PyResult<&'static str> {
         Ok(self.here()?.router.provider())
     }
 
+    /// Whether it listens. False after ``stop()`` and in a forked child.
     #[getter]
     fn is_running(&self) -> bool {
         self.here().is_ok_and(|running| running.router.is_running())
     }
 
+    /// The environment variables that point a program at this router.
+    ///
+    /// Returns:
+    ///     ``OPENAI_BASE_URL``, ``OPENAI_API_KEY``, ``ANTHROPIC_BASE_URL`` and ``ANTHROPIC_API_KEY``.
+    ///
+    /// Example:
+    ///     >>> import os, subprocess, sys
+    ///     >>> with LlmRouter(mock=True) as router:
+    ///     ...     program = [sys.executable, "-c", "import os; print(os.environ['OPENAI_BASE_URL'] != '')"]
+    ///     ...     done = subprocess.run(program, env={**os.environ, **router.env()}, check=True)
     fn env<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let router = self.listening()?;
         let variables = PyDict::new(py);
@@ -121,6 +141,11 @@ impl LlmRouter {
         Ok(variables)
     }
 
+    /// Counts since the router started; also after ``stop()``.
+    ///
+    /// Returns:
+    ///     ``requests`` (calls that have ended), ``failed`` of them (no 2xx or 3xx, or broken off), ``refused`` of them (by the
+    ///     router itself), and ``in_flight`` (calls under way).
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let totals = self.here()?.router.stats();
         let stats = PyDict::new(py);
@@ -140,6 +165,7 @@ impl LlmRouter {
         Ok(this)
     }
 
+    /// Stop and log one line of figures. After an exception calls under way are cut at once.
     #[pyo3(signature = (exc_type=None, exc_value=None, traceback=None))]
     fn __exit__(
         &self,
