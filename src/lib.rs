@@ -27,6 +27,8 @@ pub mod secret;
 pub mod policy;
 pub mod wire;
 
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "enabled")]
 pub mod http;
 #[cfg(feature = "enabled")]

@@ -59,9 +59,11 @@ impl Link {
 
     /// Ends the connection, whatever is under way; whether a request was.
     pub(super) fn cut(&self) -> bool {
+        // Asked first: a request that is cut may be over before the next line.
+        let busy = self.phase.load(SeqCst) == BUSY;
         self.cut.store(true, SeqCst);
         let _ = self.socket.shutdown(Shutdown::Both);
-        self.phase.load(SeqCst) == BUSY
+        busy
     }
 
     /// Nothing on it waits any more: reads and writes do what they can at once.

@@ -80,7 +80,7 @@ fn openai_model(id: &str) -> Value {
 }
 
 fn anthropic_model(id: &str, name: &str) -> Value {
-    json!({"type": "model", "id": id, "display_name": name, "created_at": UnixMs(CREATED * 1000).rfc3339()})
+    json!({"type": "model", "id": id, "display_name": name, "created_at": UnixMs(CREATED * 1000).rfc3339(), "lifecycle": "active"})
 }
 
 /// `POST /v1/embeddings`.

@@ -1,16 +1,7 @@
 //! The control server's side of its protocol: provider keys, budget leases, analytics events. Any token is known.
 //!
-//! State is in memory and forgotten with the process. What a token's own text asks for, so that a router's failures can be tried:
-//!
-//! ```text
-//! anthropic      its provider is Anthropic
-//! unauthorized   401 everywhere
-//! unknown        404 for the key, 401 elsewhere (unknown agent and bad token look alike)
-//! noprovider     403 for the key, 404 for a handshake
-//! down           503 everywhere
-//! stale          the first key handed out is one that the mock provider refuses, the next ones work
-//! exhausted      nothing to lend: 403 for a handshake
-//! ```
+//! State is in memory, bounded, and forgotten with the process. Failures are asked for by the token's own text, so that a router can be
+//! tried against them without another way in.
 
 use super::encode;
 use super::leases::{ALLOCATED, Books, Grant, Refused};

@@ -10,9 +10,6 @@
 #![doc = include_str!("words.txt")]
 #![doc = "```"]
 //!
-//! The control server's part (provider keys, budget leases, analytics events) knows every token; a token asks for failures by its own text:
-//! `anthropic`, `unauthorized`, `unknown`, `noprovider`, `down`, `stale` (the first key handed out is refused, the next works), `exhausted`.
-//!
 //! `GET /__stats` tells what was seen ([`MockStats`]), `POST /__reset` forgets it. Neither these nor anything else ever logs a request.
 
 mod answer;

@@ -68,7 +68,7 @@ fn ended(mut response: Value, finish: &Finish, items: Vec<Value>, tokens: Tokens
     response["output"] = Value::Array(items);
     response["usage"] = json!({
         "input_tokens": tokens.prompt(),
-        "input_tokens_details": {"cached_tokens": tokens.cache_read},
+        "input_tokens_details": {"cached_tokens": tokens.cache_read, "cache_write_tokens": 0},
         "output_tokens": tokens.output,
         "output_tokens_details": {"reasoning_tokens": tokens.reasoning},
         "total_tokens": tokens.prompt() + tokens.output,

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// The most tools called at once.
 const MAX_CALLS: usize = 8;
 
-/// The most characters of a thought.
+/// What a shown thought says.
 const THOUGHT: &str = "The mock needs no thought: every reply of it is the same.";
 
 /// A tool that a request offers.

@@ -18,6 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
+/// How much of a request body of unknown length is read at once.
+const PIECE: usize = 16 << 10;
+
 /// The service behind the router's port.
 pub(crate) struct Proxy {
     config: Config,
@@ -181,12 +184,28 @@ impl Proxy {
             length => {
                 let limit = self.config.limits.max_body_bytes;
                 let mut buffered = Buffered { bytes: Vec::new(), counted: 0, all: &self.buffered };
-                buffered.count(
-                    if let BodyLength::Fixed(length) = length { length.min(limit) } else { limit },
-                    self.config.limits.max_buffered_bytes,
-                )?;
-                body.read_all(limit, &mut buffered.bytes).map_err(|fault| body_refusal(&fault, "--max-body-bytes"))?;
-                Ok(Some(buffered))
+                let all = self.config.limits.max_buffered_bytes;
+                let fault = |fault| body_refusal(&fault, "--max-body-bytes");
+                if let BodyLength::Fixed(length) = length {
+                    buffered.count(length.min(limit), all)?;
+                    body.read_all(limit, &mut buffered.bytes).map_err(fault)?;
+                    return Ok(Some(buffered));
+                }
+                // Of unknown length: counted piece by piece, so that many small ones are not taken for many large ones.
+                loop {
+                    let at = buffered.bytes.len();
+                    buffered.count(PIECE as u64, all)?;
+                    buffered.bytes.resize(at + PIECE, 0);
+                    let count = body.read_some(&mut buffered.bytes[at..]).map_err(fault)?;
+                    buffered.bytes.truncate(at + count);
+                    buffered.uncount((PIECE - count) as u64);
+                    if buffered.bytes.len() as u64 > limit {
+                        return Err(fault(BodyError::TooLarge));
+                    }
+                    if count == 0 {
+                        return Ok(Some(buffered));
+                    }
+                }
             }
         }
     }
@@ -284,8 +303,9 @@ impl Proxy {
             target.push('?');
             target.push_str(query);
         }
-        let forwards = |name: &str| headers::forwards_to_provider(name, request.headers.all("connection"));
-        let fields = request.headers.iter().filter(|(name, _)| forwards(name)).collect();
+        let nominated = headers::Nominated::by(request.headers.all("connection"));
+        let mut fields = Vec::with_capacity(request.headers.0.len());
+        fields.extend(request.headers.iter().filter(|(name, _)| nominated.lets_to_provider(name)));
         Outbound { upstream: call.upstream, method: call.method, target, headers: fields }
     }
 
@@ -338,7 +358,7 @@ struct Buffered<'p> {
 impl Buffered<'_> {
     fn count(&mut self, bytes: u64, limit: u64) -> Result<(), Refusal> {
         let before = self.all.fetch_add(bytes, Ordering::Relaxed);
-        self.counted = bytes;
+        self.counted += bytes;
         if before + bytes <= limit {
             return Ok(());
         }
@@ -346,6 +366,13 @@ impl Buffered<'_> {
             Reason::Overloaded("router_busy"),
             format!("request bodies under way hold {before} of {limit} bytes; try again in a moment"),
         ))
+    }
+}
+
+impl Buffered<'_> {
+    fn uncount(&mut self, bytes: u64) {
+        self.all.fetch_sub(bytes, Ordering::Relaxed);
+        self.counted -= bytes;
     }
 }
 

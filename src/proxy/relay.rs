@@ -6,11 +6,12 @@ use super::upstream::UpstreamReply;
 use crate::call::{End, Outcome, Protocol, Reason, Refusal};
 use crate::config::Timeouts;
 use crate::http::{Client, Framing, Responder, Stream};
-use crate::wire::headers::forwards_to_client;
+use crate::wire::headers::Nominated;
 use crate::wire::sse;
 use std::cell::RefCell;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
+use ureq::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 
 /// Bytes read at once.
 const BUFFER: usize = 16 << 10;
@@ -89,15 +90,16 @@ fn length_of(framing: Framing) -> Option<u64> {
 
 /// Whether the body is a stream of events that we may add to: `text/event-stream`, not compressed.
 fn is_event_stream(reply: &UpstreamReply) -> bool {
-    let value = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
-    let plain = value("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-    plain && value("content-type").is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    let value = |name: HeaderName| reply.headers.get(name).map(|value| value.as_bytes().trim_ascii());
+    let plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"));
+    plain && value(CONTENT_TYPE).and_then(|kind| kind.get(..EVENT_STREAM.len())).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
 }
 
 fn start<'a>(reply: &UpstreamReply, responder: Responder<'a>, framing: Framing) -> Stream<'a> {
-    let connection = || reply.headers.get_all("connection").iter().map(|value| value.as_bytes());
+    let nominated = Nominated::by(reply.headers.get_all(CONNECTION).iter().map(|value| value.as_bytes()));
     let fields = reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    responder.start(reply.status, fields.filter(|(name, _)| forwards_to_client(name, connection())), framing)
+    responder.start(reply.status, fields.filter(|(name, _)| nominated.lets_to_client(name)), framing)
 }
 
 /// What the first look at the body brought.

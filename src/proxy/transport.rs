@@ -244,9 +244,6 @@ impl Socket {
 
     fn leave_buffers(&mut self) {
         (self.input.from, self.input.to) = (0, 0);
-        if self.output.len() > OUTPUT {
-            self.output = Vec::new();
-        }
         SPARE.set(Some((std::mem::take(&mut self.input), std::mem::take(&mut self.output))));
     }
 

@@ -178,6 +178,10 @@ impl Upstreams {
                 agent.run(head.map(|()| SendBody::from_reader(*reader)))
             }
         }?;
+        if response.status().is_informational() {
+            // An upgrade nobody asked for; what follows is no HTTP.
+            return Err(ureq::Error::Other("an interim status in the place of a reply".into()));
+        }
         Ok(reply(response, outbound.method == "HEAD"))
     }
 

@@ -6,14 +6,14 @@ use super::{Given, NAMES_A_PROVIDER, Origin, Outside, Setting, Settings, key, to
 use crate::call::Protocol;
 use crate::config::{BaseUrl, Config, Control, Key, Upstream};
 use crate::error::Error;
-use crate::router::{ANTHROPIC_BASE_URL, OPENAI_BASE_URL};
+use crate::router::{ANTHROPIC_BASE_URL, LlmRouter, OPENAI_BASE_URL};
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings that agree with each other.
 pub struct Checked {
-    /// What to start the router with. Its client token is still missing where it has to be made: see [`Checked::with_token`].
+    /// What to start the router with. Better done by [`Checked::start`], which sees to the token file.
     pub config: Config,
     /// Where the client token comes from.
     pub token: TokenSource,
@@ -223,18 +223,17 @@ impl Settings {
 }
 
 impl Checked {
-    /// The config with its client token: where it belongs in a file that does not hold it yet, it is written there, readable by this user
-    /// only.
+    /// Starts a router. Where its client token belongs in a file that does not hold it yet, it is written there when the router listens,
+    /// readable by this user only.
     ///
     /// # Errors
-    /// [`Error::Io`]: the file can't be written.
-    pub fn with_token(mut self) -> Result<Config, Error> {
+    /// As [`LlmRouter::start`]; [`Error::Io`]: the file can't be written.
+    pub fn start(self) -> Result<LlmRouter, Error> {
+        let router = LlmRouter::start(self.config)?;
         if let TokenSource::ToFile(path) = &self.token {
-            let token = self.config.client_token.take().map_or_else(crate::router::random_token, Ok)?;
-            token::write(path, &token)?;
-            self.config.client_token = Some(token);
+            token::write(path, router.api_key())?;
         }
-        Ok(self.config)
+        Ok(router)
     }
 }
 

@@ -167,6 +167,11 @@ impl Settings {
         self.given.get(name).map(|given| &given.origin)
     }
 
+    /// As if this setting had not been given.
+    pub fn forget(&mut self, name: &str) {
+        self.given.remove(name);
+    }
+
     fn from_environment(outside: &Outside<'_>) -> Result<Self, Error> {
         let mut settings = Self::default();
         for setting in SETTINGS {
@@ -225,6 +230,12 @@ impl Settings {
             return Ok(None);
         };
         key::resolve(&origin.label(setting), raw, outside).map(Some)
+    }
+
+    /// Whether this key is given as `env:NAME` or `file:PATH`.
+    pub fn is_reference(&self, name: &str) -> bool {
+        let prefixes = ["env:", "file:"];
+        matches!(self.given.get(name), Some(Given { value: Value::Key(raw), .. }) if prefixes.iter().any(|p| raw.expose().starts_with(p)))
     }
 
     /// The file a key is read from, if it is given as `file:PATH`.

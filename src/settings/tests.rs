@@ -177,7 +177,7 @@ fn a_token_file_is_written_once_for_its_user_only() -> Result<(), Box<dyn std::e
         let outside = Outside::process();
         Settings::from_pairs([("openai_key", "k"), ("token_file", name)])?.check(&outside)
     };
-    let written = world_check()?.with_token()?.client_token.ok_or("no token")?;
+    let written = Secret::new(world_check()?.start()?.api_key());
     #[cfg(unix)]
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path)?.permissions()) & 0o777, 0o600);
     let again = world_check()?;
@@ -185,7 +185,7 @@ fn a_token_file_is_written_once_for_its_user_only() -> Result<(), Box<dyn std::e
     assert!(again.config.client_token.is_some_and(|token| token.matches(written.expose().as_bytes())));
     std::fs::remove_file(&path)?;
     let nowhere = Settings::from_pairs([("openai_key", "k"), ("token_file", "/nonexistent/dir/token")])?.check(&Outside::process())?;
-    let error = nowhere.with_token().err().map(|error| error.to_string()).unwrap_or_default();
+    let error = nowhere.start().err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.starts_with("token_file: write /nonexistent/dir/token: "), "{error}");
     Ok(())
 }

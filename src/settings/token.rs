@@ -21,7 +21,7 @@ pub(super) fn read(path: &Path, outside: &Outside<'_>) -> Result<Option<Secret>,
 }
 
 /// Writes the token beside the file and renames it there: readers see all of it or nothing.
-pub(super) fn write(path: &Path, token: &Secret) -> Result<(), Error> {
+pub(super) fn write(path: &Path, token: &str) -> Result<(), Error> {
     let failed = |source| Error::Io { what: format!("token_file: write {}", path.display()), source };
     let beside = beside(path);
     // Left over from a process of the same number that died right here.
@@ -29,7 +29,7 @@ pub(super) fn write(path: &Path, token: &Secret) -> Result<(), Error> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let written = create_private(&beside).and_then(|mut file| file.write_all(format!("{}\n", token.expose()).as_bytes()));
+    let written = create_private(&beside).and_then(|mut file| file.write_all(format!("{token}\n").as_bytes()));
     written.and_then(|()| fs::rename(&beside, path)).map_err(|error| {
         // The error to tell is the first one.
         let _ = fs::remove_file(&beside);

@@ -12,19 +12,29 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|candidate| candidate.eq_ignore_ascii_case(name))
 }
 
-/// Whether a request field goes on to the provider. `connection` are the values of the request's `Connection` fields.
-pub fn forwards_to_provider<'c>(name: &str, connection: impl Iterator<Item = &'c [u8]>) -> bool {
-    !is_one_of(name, &HOP_BY_HOP) && !is_one_of(name, &OURS) && !nominated(name, connection)
-}
+/// What the `Connection` fields of a message name: fields that stay behind with them.
+pub struct Nominated<'a>(Vec<&'a [u8]>);
 
-/// Whether a reply field goes on to the client. Framing fields are set anew.
-pub fn forwards_to_client<'c>(name: &str, connection: impl Iterator<Item = &'c [u8]>) -> bool {
-    !is_one_of(name, &HOP_BY_HOP) && !name.eq_ignore_ascii_case("content-length") && !nominated(name, connection)
-}
+impl<'a> Nominated<'a> {
+    /// Reads the values of a message's `Connection` fields.
+    pub fn by(connection: impl Iterator<Item = &'a [u8]>) -> Self {
+        let options = connection.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        Self(options.filter(|option| !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")).collect())
+    }
 
-/// Whether a `Connection` field names `name`.
-fn nominated<'c>(name: &str, connection: impl Iterator<Item = &'c [u8]>) -> bool {
-    connection.flat_map(|value| value.split(|b| *b == b',')).any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// Whether a request field goes on to the provider.
+    pub fn lets_to_provider(&self, name: &str) -> bool {
+        !is_one_of(name, &HOP_BY_HOP) && !is_one_of(name, &OURS) && !self.names(name)
+    }
+
+    /// Whether a reply field goes on to the client. Framing fields are set anew.
+    pub fn lets_to_client(&self, name: &str) -> bool {
+        !is_one_of(name, &HOP_BY_HOP) && !name.eq_ignore_ascii_case("content-length") && !self.names(name)
+    }
 }
 
 #[cfg(test)]
@@ -50,8 +60,9 @@ mod tests {
             ("Content-Length", false, false),
             ("retry-after", true, true),
         ] {
-            assert_eq!(forwards_to_provider(name, connection.iter().copied()), to_provider, "{name}");
-            assert_eq!(forwards_to_client(name, connection.iter().copied()), to_client, "{name}");
+            let nominated = Nominated::by(connection.iter().copied());
+            assert_eq!(nominated.lets_to_provider(name), to_provider, "{name}");
+            assert_eq!(nominated.lets_to_client(name), to_client, "{name}");
         }
     }
 }

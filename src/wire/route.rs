@@ -25,6 +25,7 @@ pub struct Target<'a> {
 pub fn parse_target<'a>(target: &'a str, host: &str) -> Result<Target<'a>, Refusal> {
     let invalid = |why: &str| Refusal::new(Reason::Invalid("invalid_target"), format!("the request target is refused: {why}"));
     let origin_form = match target.split_once("://") {
+        _ if target.starts_with('/') => target,
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {
             let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
             if !authority.eq_ignore_ascii_case(host) {
@@ -34,11 +35,14 @@ pub fn parse_target<'a>(target: &'a str, host: &str) -> Result<Target<'a>, Refus
         }
         _ => target,
     };
-    let (path, query) = origin_form.split_once('?').map_or((origin_form, None), |(path, query)| (path, Some(query)));
+    let (path, query) = match memchr::memchr(b'?', origin_form.as_bytes()) {
+        Some(at) => (&origin_form[..at], Some(&origin_form[at + 1..])),
+        None => (origin_form, None),
+    };
     if !path.starts_with('/') || path.starts_with("//") {
         return Err(invalid("it must begin with a single '/'"));
     }
-    if !is_uri_text(path, b"/") || !query.is_none_or(|query| is_uri_text(query, b"/?")) {
+    if !is_uri_text(path, false) || !query.is_none_or(|query| is_uri_text(query, true)) {
         return Err(invalid("it has a character outside RFC 3986; percent-encode it"));
     }
     if path.split('/').any(is_dot_segment) {
@@ -83,18 +87,34 @@ fn collapse_v1(path: &str) -> Cow<'_, str> {
     path
 }
 
-/// Unreserved, percent-encoded, sub-delims, `:`, `@`, and the bytes of `more` (RFC 3986 3.3, 3.4).
-fn is_uri_text(text: &str, more: &[u8]) -> bool {
+/// Unreserved, percent-encoded, sub-delims, `:`, `@`, `/`, and `?` where `query` (RFC 3986 3.3, 3.4).
+fn is_uri_text(text: &str, query: bool) -> bool {
+    const PLAIN: [bool; 256] = {
+        let mut plain = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            plain[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let marks = b"-._~!$&'()*+,;=:@/";
+        let mut at = 0;
+        while at < marks.len() {
+            plain[marks[at] as usize] = true;
+            at += 1;
+        }
+        plain
+    };
     let bytes = text.as_bytes();
     bytes.iter().enumerate().all(|(at, byte)| match byte {
         b'%' => bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
-        _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(byte) || more.contains(byte),
+        b'?' => query,
+        _ => PLAIN[usize::from(*byte)],
     })
 }
 
 /// `.` or `..`, each dot plain or percent-encoded.
 fn is_dot_segment(segment: &str) -> bool {
-    if segment.is_empty() || segment.len() > 6 {
+    if segment.len() > 6 || !segment.starts_with(['.', '%']) {
         return false;
     }
     let plain = segment.replace("%2e", ".").replace("%2E", ".");

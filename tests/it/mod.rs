@@ -1,0 +1,23 @@
+//! One test binary: the tools first, then the tests by theme.
+
+use std::time::Duration;
+
+mod client;
+mod framing;
+mod rig;
+mod upstream;
+
+mod access;
+mod control;
+mod cuts;
+mod failures;
+mod headers;
+mod life;
+mod passthrough;
+mod routing;
+mod streams;
+mod tls;
+mod uploads;
+
+/// How long anything may take before a test gives up; never reached when all is well.
+pub(crate) const WAIT: Duration = Duration::from_secs(20);

@@ -1,0 +1,167 @@
+//! The router under test, and a watch on everything it logs.
+
+use super::WAIT;
+use super::client::{Client, Reply, Request};
+use super::upstream::Upstream;
+use iron_runtime::policy::Totals;
+use iron_runtime::{Config, LlmRouter, Secret};
+use std::process::Command;
+use std::sync::{Mutex, Once};
+use std::time::Instant;
+
+/// What every provider key of the tests holds; it must never be seen outside the provider.
+pub(crate) const CANARY: &str = "KEYCANARY";
+/// OpenAI's key.
+pub(crate) const OPENAI_KEY: &str = "sk-KEYCANARY-openai";
+/// Anthropic's key.
+pub(crate) const ANTHROPIC_KEY: &str = "sk-ant-KEYCANARY-anthropic";
+/// What clients send.
+pub(crate) const TOKEN: &str = "token-of-the-client";
+
+/// A running router.
+pub(crate) struct Router {
+    router: LlmRouter,
+    port: u16,
+}
+
+impl Router {
+    /// Starts one.
+    pub(crate) fn start(config: Config) -> Self {
+        watch_log();
+        let router = LlmRouter::start(config).expect("router starts");
+        let port = router.port();
+        Self { router, port }
+    }
+
+    /// One with OpenAI's place taken.
+    pub(crate) fn openai(upstream: &Upstream) -> Self {
+        Self::start(openai(upstream))
+    }
+
+    /// One with both.
+    pub(crate) fn both(openai: &Upstream, anthropic: &Upstream) -> Self {
+        Self::start(both(openai, anthropic))
+    }
+
+    /// A connection to it.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn call(&self, request: &Request) -> Reply {
+        self.client().call(request)
+    }
+
+    /// Its counts.
+    pub(crate) fn stats(&self) -> Totals {
+        self.router.stats()
+    }
+
+    /// Waits until its counts are as wanted: a client may see the end of a reply before the call is settled.
+    pub(crate) fn wait_stats(&self, wanted: impl Fn(&Totals) -> bool) -> Totals {
+        let start = Instant::now();
+        loop {
+            let totals = self.stats();
+            if wanted(&totals) {
+                return totals;
+            }
+            assert!(start.elapsed() < WAIT, "waited in vain, counts are {totals:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until nothing is under way, and gives (requests, failed, refused).
+    pub(crate) fn settled(&self, requests: u64) -> (u64, u64, u64) {
+        let totals = self.wait_stats(|totals| totals.requests >= requests && totals.in_flight == 0);
+        (totals.requests, totals.failed, totals.refused)
+    }
+
+    /// Stops it.
+    pub(crate) fn stop(&mut self) {
+        self.router.shutdown();
+    }
+
+    /// The router itself.
+    pub(crate) fn inner(&self) -> &LlmRouter {
+        &self.router
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        let leaks = LEAKS.lock().expect("leaks").clone();
+        assert!(std::thread::panicking() || leaks.is_empty(), "logged with a key in it: {leaks:?}");
+    }
+}
+
+/// A configuration without upstreams.
+pub(crate) fn bare() -> Config {
+    let mut config = Config::default();
+    config.client_token = Some(Secret::new(TOKEN));
+    config
+}
+
+/// A configuration with OpenAI's place taken.
+pub(crate) fn openai(upstream: &Upstream) -> Config {
+    let mut config = bare();
+    config.upstreams.push(iron_runtime::Upstream::openai(upstream.url().parse().expect("url"), Secret::new(OPENAI_KEY)));
+    config
+}
+
+/// A configuration with Anthropic's place taken.
+pub(crate) fn anthropic(upstream: &Upstream) -> Config {
+    let mut config = bare();
+    config.upstreams.push(iron_runtime::Upstream::anthropic(upstream.url().parse().expect("url"), Secret::new(ANTHROPIC_KEY)));
+    config
+}
+
+/// A configuration with both.
+pub(crate) fn both(openai_at: &Upstream, anthropic_at: &Upstream) -> Config {
+    let mut config = openai(openai_at);
+    config.upstreams.extend(anthropic(anthropic_at).upstreams);
+    config
+}
+
+static LEAKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Watch;
+
+impl log::Log for Watch {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}: {}", record.level(), record.target(), record.args());
+        if line.contains(CANARY) || line.contains(TOKEN) {
+            LEAKS.lock().expect("leaks").push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn watch_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Watch).expect("the only logger");
+        log::set_max_level(log::LevelFilter::Debug);
+    });
+}
+
+/// Runs the test `name` again in a process of its own, with these variables set. True in that process; false in the one that started it,
+/// once the other has succeeded.
+pub(crate) fn in_child(name: &str, variables: &[(&str, &str)]) -> bool {
+    const SWITCH: &str = "ROUTER_TEST_CHILD";
+    if std::env::var(SWITCH).is_ok() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().expect("own path"));
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(SWITCH, "1").envs(variables.iter().copied());
+    let output = command.output().expect("child process");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "in the child process: {text}\n{errors}");
+    false
+}
