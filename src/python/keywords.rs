@@ -1,10 +1,10 @@
 //! Python's keywords as settings: which go together, what each of them is called in the table, and what a misspelt one may have meant.
 
 use super::errors;
-use crate::config::Config;
 use crate::error::Error;
 use crate::mock::{Mock, MockConfig};
 use crate::provider::provider_of_key;
+use crate::router::LlmRouter;
 use crate::secret::Secret;
 use crate::settings::{Outside, SETTINGS, Setting, Settings, nearest, quoted};
 use pyo3::prelude::*;
@@ -81,8 +81,8 @@ impl Plan {
         !self.mock
     }
 
-    /// The checked config, and the mock provider where one was asked for.
-    pub(super) fn config(self) -> Result<(Config, Option<Mock>), Error> {
+    /// Starts the router, and the mock provider where one was asked for.
+    pub(super) fn start(self) -> Result<(LlmRouter, Option<Mock>), Error> {
         if self.mock {
             return mocked(self.pairs);
         }
@@ -91,7 +91,7 @@ impl Plan {
         if let Some(key) = self.provider_key {
             pairs.push((name_of(&key, &outside)?.into(), key));
         }
-        Ok((settings(pairs)?.complete(&outside)?.check(&outside)?.with_token()?, None))
+        Ok((settings(pairs)?.complete(&outside)?.check(&outside)?.start()?, None))
     }
 }
 
@@ -113,7 +113,7 @@ fn name_of(key: &Secret, outside: &Outside<'_>) -> Result<&'static str, Error> {
 }
 
 /// Both providers on a mock of its own. What the environment says about keys and addresses is not for it.
-fn mocked(mut pairs: Vec<Pair>) -> Result<(Config, Option<Mock>), Error> {
+fn mocked(mut pairs: Vec<Pair>) -> Result<(LlmRouter, Option<Mock>), Error> {
     let mock = Mock::start(MockConfig::default())?;
     let url = mock.base_url();
     for (name, value) in
@@ -125,8 +125,8 @@ fn mocked(mut pairs: Vec<Pair>) -> Result<(Config, Option<Mock>), Error> {
     let variable = |name: &str| -> Option<OsString> { if about_providers(name) { None } else { std::env::var_os(name) } };
     let process = Outside::process();
     let outside = Outside { variable: &variable, read: process.read };
-    let config = settings(pairs)?.complete(&outside)?.check(&outside)?.with_token()?;
-    Ok((config, Some(mock)))
+    let router = settings(pairs)?.complete(&outside)?.check(&outside)?.start()?;
+    Ok((router, Some(mock)))
 }
 
 /// Adds one setting; its name must stand in the table.

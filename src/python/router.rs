@@ -248,8 +248,8 @@ fn prepare(py: Python<'_>) -> PyResult<()> {
 }
 
 fn start(plan: Plan) -> Result<Running, crate::Error> {
-    let (config, mock) = plan.config()?;
-    Ok(Running { pid: std::process::id(), router: crate::LlmRouter::start(config)?, mock })
+    let (router, mock) = plan.start()?;
+    Ok(Running { pid: std::process::id(), router, mock })
 }
 
 /// Does `work` on a thread of its own and waits for it without the GIL. Ctrl-C ends the waiting; the work is left to itself.
