@@ -62,13 +62,6 @@ def _hand_over(level: int, at: float, path: str, number: int, text: str) -> None
         _log.handle(record)
 
 
-def flush() -> None:
-    """Wait, not for ever, until every log line so far has been handled."""
-    _tell_level()
-    if threading.current_thread() is not _forwarder:
-        _core._flush_log()
-
-
 def say(text: str) -> None:
     """Log one line from the calling thread."""
     _log.info(text)

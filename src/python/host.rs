@@ -24,13 +24,6 @@ pub(super) fn next_log_lines(py: Python<'_>) -> Option<Vec<LogLine>> {
     Some(lines.into_iter().map(|line| (line.level, since_1970(line.at), line.file, line.line, line.text)).collect())
 }
 
-/// Waits, not for ever, until the log lines so far have been handled.
-#[pyfunction]
-#[pyo3(name = "_flush_log")]
-pub(super) fn flush_log(py: Python<'_>) {
-    py.detach(|| process::here().and_then(process::Process::log).map_or((), logs::Queue::flush));
-}
-
 /// Lines below this level (a number of `logging`) are not made.
 #[pyfunction]
 #[pyo3(name = "_set_log_level")]

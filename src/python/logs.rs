@@ -5,6 +5,7 @@ use super::process;
 use log::{LevelFilter, Log, Metadata, Record};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, SystemTime};
 
 /// Lines that may wait; more are counted and dropped.
@@ -37,6 +38,8 @@ struct State {
     lost: u64,
     handing_over: bool,
     closed: bool,
+    /// Who takes the lines out: whose handlers may stop routers, and must not wait for themselves.
+    taker: Option<ThreadId>,
 }
 
 impl Queue {
@@ -61,6 +64,7 @@ impl Queue {
     pub(super) fn take(&self) -> Option<Vec<Line>> {
         let mut state = self.state();
         state.handing_over = false;
+        state.taker = Some(thread::current().id());
         self.done.notify_all();
         while state.lines.is_empty() && !state.closed {
             state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +83,8 @@ impl Queue {
 
     /// Waits, not for ever, until every line has been dealt with.
     pub(super) fn flush(&self) {
-        let waiting = |state: &mut State| !state.lines.is_empty() || state.handing_over;
+        let me = Some(thread::current().id());
+        let waiting = |state: &mut State| state.taker != me && (!state.lines.is_empty() || state.handing_over);
         drop(self.done.wait_timeout_while(self.state(), FLUSH, waiting));
     }
 
@@ -125,6 +130,13 @@ impl Log for ToPython {
 pub(super) fn install() {
     static TO_PYTHON: ToPython = ToPython;
     let _ = log::set_logger(&TO_PYTHON);
+}
+
+/// Waits, not for ever, until every line so far has been handled.
+pub(super) fn flush() {
+    if let Some(queue) = process::here().and_then(process::Process::log) {
+        queue.flush();
+    }
 }
 
 /// Takes Python's idea of what is worth logging.

@@ -21,10 +21,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Stop: take no more calls, wait up to 5 seconds for those under way, cut the rest. Twice is fine.
-    ///
-    /// Ctrl-C ends the waiting. A router that is collected without ``stop()``, or still runs when the interpreter ends, cuts
-    /// what is under way at once.
+    /// Stops; calls under way have `drain` to end.
     fn stop(&self, drain: Option<Duration>) {
         self.router.shutdown_within(drain.unwrap_or_else(|| self.router.drain()));
         if let Some(mock) = &self.mock {
@@ -156,6 +153,10 @@ impl LlmRouter {
         Ok(stats)
     }
 
+    /// Stop: take no more calls, wait up to 5 seconds for those under way, cut the rest. Twice is fine.
+    ///
+    /// Ctrl-C ends the waiting. A router that is collected without ``stop()``, or still runs when the interpreter ends, cuts
+    /// what is under way at once.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         self.end(py, None)
     }
@@ -180,8 +181,8 @@ impl LlmRouter {
         self.end(py, exc_type.map(|_| Duration::ZERO))?;
         let totals = running.router.stats();
         let line = format!("{} requests, {} failed, {} refused", totals.requests, totals.failed, totals.refused);
-        py.import("iron_runtime._host")?.call_method1("say", (line,))?;
-        Ok(())
+        // At the interpreter's very end there is nobody left to tell.
+        py.import("iron_runtime._host").map_or(Ok(()), |host| host.call_method1("say", (line,)).map(drop))
     }
 
     fn __repr__(&self) -> String {
@@ -218,9 +219,11 @@ impl LlmRouter {
     /// Stops, in its own process; in another one there is nothing to stop.
     fn end(&self, py: Python<'_>, drain: Option<Duration>) -> PyResult<()> {
         let Ok(running) = self.here() else { return Ok(()) };
-        let stopping = Arc::clone(running);
-        interruptible(py, move || stopping.stop(drain))?;
-        py.import("iron_runtime._host")?.call_method0("flush")?;
+        if running.router.is_running() {
+            let stopping = Arc::clone(running);
+            interruptible(py, move || stopping.stop(drain))?;
+            py.detach(logs::flush);
+        }
         Ok(())
     }
 }
