@@ -178,8 +178,8 @@ def test_keyboard_interrupt_during_a_call() -> None:
             """
             with LlmRouter(mock=True) as router:
                 stream = endless(router)
-                threading.Timer(0.2, interrupt).start()
                 try:
+                    threading.Timer(0.2, interrupt).start()
                     stream.read()
                     raise SystemExit("not interrupted")
                 except KeyboardInterrupt:
@@ -215,8 +215,8 @@ def test_keyboard_interrupt_while_stopping() -> None:
             """
             router = LlmRouter(mock=True)
             stream = endless(router)
-            threading.Timer(0.2, interrupt).start()
             try:
+                threading.Timer(0.2, interrupt).start()
                 router.stop()
                 raise SystemExit("not interrupted")
             except KeyboardInterrupt:

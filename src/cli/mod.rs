@@ -1,7 +1,7 @@
 //! The `iron-runtime` command. One implementation: `main.rs` and the Python package both call [`run`].
 //!
-//! A command is a function from its [`Invocation`] and a [`Console`] to an exit code. Which commands and options there are stands in one
-//! table ([`commands`]), from which parsing and `--help` are made.
+//! A command is a function from its `Invocation` and a `Console` to an exit code. Which commands and options there are stands in one
+//! table (`commands`), from which parsing and `--help` are made.
 
 mod args;
 mod ask;

@@ -4,7 +4,7 @@ use super::args::Invocation;
 use super::console::Console;
 use super::{FAILED, OK, logger, signals, start_failed};
 use crate::call::Protocol;
-use crate::config::{Config, is_loopback_host};
+use crate::config::is_loopback_host;
 use crate::error::Error;
 use crate::router::LlmRouter;
 use crate::settings::{Outside, TokenSource};
@@ -30,15 +30,17 @@ fn start(invocation: &Invocation, outside: &Outside<'_>) -> Result<Running, Erro
     let settings = invocation.settings.clone().complete(outside)?;
     logger::start(settings.log_format(), logger::level(outside, LevelFilter::Info)?);
     let checked = settings.check(outside)?;
-    warn_of_strangers(&checked.config);
     let token = checked.token.clone();
     let protocols = checked.config.upstreams.iter().map(|upstream| upstream.protocol).collect();
-    Ok(Running { router: checked.start()?, token, protocols })
+    let host = checked.config.host.clone();
+    let router = checked.start()?;
+    warn_of_strangers(&host);
+    Ok(Running { router, token, protocols })
 }
 
-fn warn_of_strangers(config: &Config) {
-    if !is_loopback_host(&config.host) {
-        log::warn!("--host {}: other machines can reach this router; whoever has the client token can spend with its keys", config.host);
+fn warn_of_strangers(host: &str) {
+    if !is_loopback_host(host) {
+        log::warn!("--host {host}: other machines can reach this router; whoever has the client token can spend with its keys");
     }
 }
 

@@ -36,15 +36,25 @@ pub(super) fn parse<'s, 'b: 's>(bytes: &'b [u8], slots: &'s mut [Slot<'b>], limi
         Ok(_) => return Err(bad("malformed_head", "the request head is malformed")),
         Err(error) => return Err(head_violation(error, bytes)),
     }
-    let (method, target) = (parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default());
     let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
+    check(parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default(), version, parsed.headers, limits)
+}
+
+/// Judges a head that has been taken apart.
+pub(super) fn check<'a>(
+    method: &'a str,
+    target: &'a str,
+    version: Version,
+    headers: &'a [Header<'a>],
+    limits: &ServerLimits,
+) -> Result<Head<'a>, Violation> {
     check_method(method)?;
     check_target(target, limits)?;
-    let fields = Fields::collect(parsed.headers)?;
+    let fields = Fields::collect(headers)?;
     let length = fields.body_length(version)?;
     fields.check_host(version)?;
     let expects_continue = fields.expects_continue && version == Version::Http11 && length != BodyLength::None;
-    let inbound = Inbound { method, target, version, headers: Headers(parsed.headers), length };
+    let inbound = Inbound { method, target, version, headers: Headers(headers), length };
     Ok(Head { inbound, keep_alive: fields.keep_alive(version), expects_continue })
 }
 

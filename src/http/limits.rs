@@ -23,6 +23,22 @@ pub struct ServerLimits {
     pub write_timeout: Duration,
 }
 
+/// Longer times are cut to it, so that no sum of times overflows.
+pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl ServerLimits {
+    /// The same with no time over [`LONGEST`].
+    pub(super) fn summable(self) -> Self {
+        Self {
+            header_timeout: self.header_timeout.min(LONGEST),
+            body_timeout: self.body_timeout.min(LONGEST),
+            keep_alive: self.keep_alive.min(LONGEST),
+            write_timeout: self.write_timeout.min(LONGEST),
+            ..self
+        }
+    }
+}
+
 #[cfg(test)]
 impl ServerLimits {
     pub(super) fn for_tests() -> Self {

@@ -5,8 +5,9 @@
 
 use super::connection::{self, Serving};
 use super::handles::Handle;
+use super::limits::LONGEST;
 use super::link::Link;
-use super::registry::Registry;
+use super::registry::{Entered, Registry};
 use super::reply;
 use super::{ServerLimits, Service, Violation};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -86,7 +87,7 @@ impl Server {
     pub fn start(listener: TcpListener, limits: ServerLimits, service: Arc<dyn Service>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(false)?;
-        let serving = Serving { limits, service, stopping: AtomicBool::new(false) };
+        let serving = Serving { limits: limits.summable(), service, stopping: AtomicBool::new(false) };
         let shared = Arc::new(Shared { serving, registry: Registry::default(), thread_name: format!("http:{}", address.port()) });
         let (accepting, own) = (listener.try_clone()?, Arc::clone(&shared));
         let handle = Handle::of(&listener);
@@ -124,9 +125,8 @@ impl Server {
         drop(listener);
         let registry = &self.shared.registry;
         let busy = registry.close_idle();
-        let cut = if registry.wait_until_left(Some(Instant::now() + drain)) { 0 } else { registry.cut() };
-        registry.wait_until_left(None);
-        registry.join_ended();
+        let cut = if registry.wait_until_left(Instant::now() + drain.min(LONGEST)) { 0 } else { registry.cut() };
+        registry.join_all();
         StopReport { drained: busy.saturating_sub(cut), cut }
     }
 }
@@ -177,12 +177,9 @@ fn receive(socket: TcpStream, shared: &Arc<Shared>) {
     if shared.registry.connections() >= shared.serving.limits.max_connections {
         return turn_away(link, shared, "too_many_connections");
     }
-    let entered = shared.registry.enter(Arc::clone(&link), |number| {
-        let (link, own) = (Arc::clone(&link), Arc::clone(shared));
-        thread_builder(shared).spawn(move || {
-            let _leaving = Leaving { shared: &own, number };
-            connection::serve(&link, &own.serving);
-        })
+    let entered = shared.registry.enter(Arc::clone(&link), |first| {
+        let own = Arc::clone(shared);
+        thread_builder(shared).spawn(move || work(first, &own))
     });
     if let Err(error) = entered {
         log::warn!("start connection thread: {error}");
@@ -190,15 +187,26 @@ fn receive(socket: TcpStream, shared: &Arc<Shared>) {
     }
 }
 
-/// Takes a connection off the list, however its thread ends.
-struct Leaving<'a> {
-    shared: &'a Shared,
-    number: u64,
+/// A connection's thread, and that of those after it.
+fn work(first: Entered, shared: &Shared) {
+    let _ending = OnDrop(|| shared.registry.end_thread());
+    let mut next = Some(first);
+    while let Some(Entered { number, link }) = next {
+        // Off the list first, then closed: a client that sees the end finds room to come again.
+        let leaving = OnDrop(|| shared.registry.leave(number));
+        connection::serve(&link, &shared.serving);
+        drop(leaving);
+        drop(link);
+        next = shared.registry.next();
+    }
 }
 
-impl Drop for Leaving<'_> {
+/// Calls when dropped, so that no panic leaves anything on a list.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
     fn drop(&mut self) {
-        self.shared.registry.leave(self.number);
+        (self.0)();
     }
 }
 

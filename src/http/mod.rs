@@ -16,11 +16,15 @@ mod listener;
 mod progress;
 mod registry;
 mod reply;
+#[cfg(feature = "tiny_http")]
+mod tiny_http;
 
 pub use body::{Body, BodyError};
 pub use limits::ServerLimits;
 pub use listener::{Server, StopReport};
 pub use reply::{Client, Framing, Responder, Stream};
+#[cfg(feature = "tiny_http")]
+pub use tiny_http::TinyServer;
 
 use crate::call::Inbound;
 

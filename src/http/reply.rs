@@ -269,6 +269,8 @@ pub(super) fn write_violation(
 
 /// Writes everything; in the common case with one system call.
 fn write_parts(sink: &mut dyn Write, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    let used = parts.iter().rposition(|part| !part.is_empty()).map_or(0, |last| last + 1);
+    parts = &mut parts[..used];
     IoSlice::advance_slices(&mut parts, 0);
     while !parts.is_empty() {
         match sink.write_vectored(parts) {

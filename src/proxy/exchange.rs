@@ -2,8 +2,8 @@
 
 use super::keys::{Assigned, KeyCache};
 use super::relay::{self, Context, Relayed};
-use super::transport::Watch;
 use super::upstream::{Destination, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
+use super::watch::Watch;
 use crate::call::{BodyLength, Call, End, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId, Verdict};
 use crate::clock::UnixMs;
 use crate::config::{Config, Key, Upstream};
@@ -124,7 +124,9 @@ impl Proxy {
         };
         let destinations = config.upstreams.iter().map(prepare).collect::<Result<_, _>>()?;
         let keys = match &config.control {
-            Some(control) => Some(KeyCache::new(control.clone(), Upstreams::control_agent(config.ca_file.as_deref())?)),
+            Some(control) => {
+                Some(KeyCache::new(control.clone(), Upstreams::control_agent(&control.server_url, config.ca_file.as_deref())?))
+            }
             None => None,
         };
         let usable = usable(&config.upstreams, None);
@@ -177,7 +179,7 @@ impl Proxy {
         {
             return Err(body_refusal(&BodyError::TooLarge, "--max-upload-bytes"));
         }
-        let is_json = wants_json(request, target);
+        let is_json = wants_json(request, target) && request.headers.get("content-encoding").is_none();
         match request.length {
             _ if request.method != "POST" || !is_json => Ok(None),
             BodyLength::None => Ok(Some(Buffered { bytes: Vec::new(), counted: 0, all: &self.buffered })),

@@ -2,8 +2,11 @@
 
 pub(crate) mod exchange;
 pub(crate) mod keys;
+#[cfg(feature = "cli")]
 pub(crate) mod probe;
 mod relay;
 pub(crate) mod tell;
+pub(crate) mod tls;
 mod transport;
 pub(crate) mod upstream;
+mod watch;

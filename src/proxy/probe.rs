@@ -1,8 +1,8 @@
 //! A look at an upstream without a key: can its name be resolved, can it be connected to, does TLS work, does HTTP come back. It takes the
 //! same way as a call does, so that what `doctor` says is what a call would meet.
 
-use super::transport::Watch;
 use super::upstream::{Destination, SendFault, Sending, Upstreams};
+use super::watch::Watch;
 use crate::call::{Outbound, UpstreamId};
 use crate::config::{Auth, BaseUrl, Timeouts};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Passes an upstream's reply on to the client as it comes: read, (policies that look at or edit the reply have their place in
 //! [`Relay::pass`]), write. Nothing is collected, and a reply that broke off never ends like a whole one.
 
-use super::transport::{TICK, Watch};
 use super::upstream::UpstreamReply;
+use super::watch::{TICK, Watch};
 use crate::call::{End, Outcome, Protocol, Reason, Refusal};
 use crate::config::Timeouts;
 use crate::http::{Client, Framing, Responder, Stream};

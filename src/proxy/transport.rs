@@ -1,266 +1,298 @@
 //! The socket under ureq, and the only file that names `ureq::unversioned`.
 //!
-//! ureq speaks HTTP and TLS; this file decides how bytes wait and leave. Head and body leave in one write, also under TLS. A read wakes every [`TICK`] to see whether waiting still makes sense ([`Watch`]): a client that has gone or a limit that has passed ends
-//! it. A connection that broke off never looks like one that ended.
-//!
-//! One thread carries one exchange, so what belongs to the exchange lives in a thread-local [`Watch`].
+//! ureq speaks HTTP and keeps the pool; this file decides how bytes wait and leave. The request's head, the header fields of the client
+//! (as they were sent, in their order) and the beginning of the body leave in one write, under TLS as well. A read wakes every [`TICK`]
+//! to see whether waiting still makes sense. A connection that broke off never looks like one that ended.
 
-use crate::http::Client;
+use super::tls::Tls;
+use super::watch::{Enough, TICK, Watch};
 use crate::http::handles::Handle;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 use socket2::SockRef;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, NextTimeout, RustlsConnector, Transport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, Transport, TransportAdapter,
 };
 use ureq::{Agent, Error, Timeout};
-
-/// How often a waiting read looks up.
-pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// Read buffer of a connection.
 const INPUT: usize = 16 << 10;
 
-/// Write buffer of a connection; grows up to [`OUTPUT_MAX`] for larger bodies, so that they leave in few writes.
+/// Write buffer of a connection; grows up to [`OUTPUT_MAX`] for larger requests, so that they leave in few writes.
 const OUTPUT: usize = 8 << 10;
 const OUTPUT_MAX: usize = 256 << 10;
+
+/// Room for what ureq itself writes of a head: request line, host, framing.
+const OWN_HEAD: usize = 2 << 10;
 
 /// How long a resolved name is used, and for how long after that if it can't be resolved any more.
 const DNS_TTL: Duration = Duration::from_secs(30);
 const DNS_STALE: Duration = Duration::from_secs(300);
 
+/// How long a connection may take where neither the exchange nor ureq says so.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
 /// An agent on our transport.
-pub(super) fn agent(config: ureq::config::Config, write_timeout: Duration) -> Agent {
-    let connector =
-        ().chain(ConnectProxyConnector::default())
-            .chain(SocketConnector { write_timeout })
-            .chain(RustlsConnector::default())
-            .chain(Connected);
+pub(super) fn agent(config: ureq::config::Config, tls: Arc<Tls>, write_timeout: Duration) -> Agent {
+    let connector = ().chain(ConnectProxyConnector::default()).chain(SocketConnector { tls, write_timeout });
     Agent::with_parts(config, connector, CachingResolver::default())
 }
 
 thread_local! {
-    static WATCH: RefCell<Watch> = const { RefCell::new(Watch::none()) };
+    /// Buffers wander with the thread, not with the connection: idle connections hold none.
     static SPARE: RefCell<Option<(Input, Vec<u8>)>> = const { RefCell::new(None) };
 }
 
-/// What the exchange on this thread is waiting for, and what the transport has seen of it.
-pub(super) struct Watch {
-    client: Option<Client>,
-    phase: Phase,
-    first_byte: Duration,
-    body_len: usize,
-    ends_by_close: bool,
-    seen: Seen,
-}
-
-/// What the transport has seen of an exchange.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
-    /// The connection came from the pool.
-    pub(super) reused: bool,
-    /// At least one byte of the reply has come.
-    pub(super) reply_bytes: bool,
-    /// Bytes of the reply are waiting in a buffer: the next read does not block.
-    pub(super) buffered: bool,
-    /// The client went away while the upstream was waited for.
-    pub(super) client_gone: bool,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Phase {
-    /// Connecting, TLS included; must be done by then.
-    Connect(Option<Instant>),
-    /// The request leaves; its end starts the clock.
-    Send,
-    /// The request has left; the reply's head must come by then.
-    Head(Instant),
-    /// Inside the reply's body: every tick is handed to the reader.
-    Body,
-}
-
-impl Watch {
-    const fn none() -> Self {
-        Self {
-            client: None,
-            phase: Phase::Connect(None),
-            first_byte: Duration::ZERO,
-            body_len: 0,
-            ends_by_close: false,
-            seen: Seen { reused: false, reply_bytes: false, buffered: false, client_gone: false },
-        }
-    }
-
-    /// Begins an exchange on this thread. `client` is peeked at while the upstream is silent; `body_len` sizes the write buffer.
-    pub(super) fn begin(client: Option<Client>, connect: Duration, first_byte: Duration, body_len: usize) {
-        let until = Instant::now() + connect;
-        WATCH.with_borrow_mut(|watch| *watch = Self { client, phase: Phase::Connect(Some(until)), first_byte, body_len, ..Self::none() });
-    }
-
-    /// The connection stands, and the request follows.
-    fn connected() {
-        WATCH.with_borrow_mut(|watch| watch.phase = Phase::Send);
-    }
-
-    /// The reply's head has been read: from now on every tick ends the read with `WouldBlock`. Only a reply without framing may end by
-    /// close.
-    pub(super) fn body(ends_by_close: bool) {
-        WATCH.with_borrow_mut(|watch| {
-            watch.phase = Phase::Body;
-            watch.ends_by_close = ends_by_close;
-        });
-    }
-
-    /// The exchange is over.
-    pub(super) fn end() {
-        WATCH.with_borrow_mut(|watch| *watch = Self::none());
-    }
-
-    /// What has been seen of the exchange.
-    pub(super) fn seen() -> Seen {
-        WATCH.with_borrow(|watch| watch.seen)
-    }
-
-    /// The upstream is waited for from now on.
-    fn wait(&mut self) {
-        if self.phase == Phase::Send {
-            self.phase = Phase::Head(Instant::now() + self.first_byte);
-        }
-    }
-
-    /// A read has waited for a tick: `Ok` to wait on.
-    fn tick(&mut self) -> Result<(), Error> {
-        match self.phase {
-            Phase::Body => return Err(io::Error::from(io::ErrorKind::WouldBlock).into()),
-            Phase::Connect(Some(until)) if Instant::now() >= until => return Err(Error::Timeout(Timeout::Connect)),
-            Phase::Head(until) if Instant::now() >= until => return Err(Error::Timeout(Timeout::RecvResponse)),
-            Phase::Connect(_) | Phase::Send | Phase::Head(_) => {}
-        }
-        self.seen.client_gone = self.client.as_ref().is_some_and(Client::gone);
-        if self.seen.client_gone { Err(io::Error::new(io::ErrorKind::BrokenPipe, "client gone").into()) } else { Ok(()) }
-    }
-}
-
-/// Opens TCP connections that wake every [`TICK`].
-#[derive(Debug)]
+/// Opens connections: TCP, or what a proxy has tunnelled; with TLS on it where the address asks for it.
 struct SocketConnector {
+    tls: Arc<Tls>,
     write_timeout: Duration,
 }
 
-impl<In: Transport> Connector<In> for SocketConnector {
-    type Out = Either<In, Socket>;
-
-    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        if let Some(transport) = chained {
-            return Ok(Some(Either::A(transport)));
-        }
-        let limit = details.timeout.not_zero().map_or(Duration::from_secs(30), |after| *after);
-        let stream = connect_any(&details.addrs, limit)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TICK))?;
-        stream.set_write_timeout(Some(self.write_timeout))?;
-        Ok(Some(Either::B(Socket::new(stream, details.needs_tls()))))
+impl std::fmt::Debug for SocketConnector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SocketConnector").finish_non_exhaustive()
     }
 }
 
-/// Tries the addresses in turn, each with its share of the time that is left.
-fn connect_any(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, Error> {
-    let until = Instant::now() + limit;
-    let mut last = Error::HostNotFound;
-    for (at, address) in addresses.iter().enumerate() {
-        let left = until.saturating_duration_since(Instant::now());
-        let share = (left / (addresses.len() - at) as u32).max(Duration::from_millis(10));
-        match TcpStream::connect_timeout(address, share) {
-            Ok(stream) => return Ok(stream),
-            Err(fault) if fault.kind() == io::ErrorKind::TimedOut => last = Error::Timeout(Timeout::Connect),
-            Err(fault) => last = fault.into(),
+impl<In: Transport> Connector<In> for SocketConnector {
+    type Out = Socket;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Socket>, Error> {
+        let limit = Watch::left_to_connect().or_else(|| details.timeout.not_zero().map(|after| *after)).unwrap_or(CONNECT_LIMIT);
+        let until = Instant::now() + limit;
+        let wire = match chained {
+            Some(transport) => {
+                let mut tunnel = TransportAdapter::new(transport.boxed(), details.current_time.clone());
+                tunnel.set_timeout(details.timeout);
+                Wire::Tunnel(Box::new(tunnel))
+            }
+            None => {
+                let stream = self.dial(&details.addrs, limit)?;
+                Wire::Tcp(Handle::of(&stream), stream)
+            }
+        };
+        let link = if details.needs_tls() { self.handshake(wire, details.uri, until)? } else { Link::Plain(wire) };
+        Watch::connected(false);
+        Ok(Some(Socket::new(link)))
+    }
+}
+
+impl SocketConnector {
+    /// Tries the addresses in turn, each with its share of the time that is left.
+    fn dial(&self, addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, Error> {
+        let until = Instant::now() + limit;
+        let mut last = Error::HostNotFound;
+        for (at, address) in addresses.iter().enumerate() {
+            let left = until.saturating_duration_since(Instant::now());
+            let share = (left / (addresses.len() - at) as u32).max(Duration::from_millis(10));
+            match TcpStream::connect_timeout(address, share) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    stream.set_read_timeout(Some(TICK))?;
+                    stream.set_write_timeout(Some(self.write_timeout))?;
+                    return Ok(stream);
+                }
+                Err(fault) if fault.kind() == io::ErrorKind::TimedOut => last = Error::Timeout(Timeout::Connect),
+                Err(fault) => last = fault.into(),
+            }
+        }
+        Err(last)
+    }
+
+    fn handshake(&self, wire: Wire, uri: &Uri, until: Instant) -> Result<Link, Error> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let name = ServerName::try_from(host.to_string()).map_err(|_| Error::Tls("the host is no name that a certificate can hold"))?;
+        let connection = ClientConnection::new(self.tls.config(), name).map_err(|cause| tls_fault(&cause))?;
+        let mut stream = StreamOwned::new(connection, wire);
+        while stream.conn.is_handshaking() {
+            match stream.conn.complete_io(&mut stream.sock) {
+                Ok(_) => {}
+                Err(fault) if is_timeout(&fault) && Instant::now() < until => go_on()?,
+                Err(fault) if is_timeout(&fault) => return Err(Error::Timeout(Timeout::Connect)),
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(Link::Tls(Box::new(stream)))
+    }
+}
+
+fn tls_fault(cause: &rustls::Error) -> Error {
+    io::Error::new(io::ErrorKind::InvalidData, cause.to_string()).into()
+}
+
+/// A socket timeout, under the names it has on different systems.
+fn is_timeout(fault: &io::Error) -> bool {
+    matches!(fault.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Asks the exchange whether to wait on.
+fn go_on() -> Result<(), Error> {
+    Watch::tick().map_err(|enough| match enough {
+        Enough::Tick => io::Error::from(io::ErrorKind::WouldBlock).into(),
+        Enough::Connect => Error::Timeout(Timeout::Connect),
+        Enough::Head => Error::Timeout(Timeout::RecvResponse),
+        Enough::ClientGone => io::Error::new(io::ErrorKind::BrokenPipe, "client gone").into(),
+    })
+}
+
+/// What carries the bytes.
+enum Wire {
+    /// The record of the socket is dropped before it.
+    Tcp(Handle, TcpStream),
+    /// Through a proxy; a socket of ours lies under it.
+    Tunnel(Box<TransportAdapter>),
+}
+
+impl Read for Wire {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(_, stream) => stream.read(buf),
+            Self::Tunnel(tunnel) => tunnel.read(buf),
         }
     }
-    Err(last)
+}
+
+impl Write for Wire {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(_, stream) => stream.write(buf),
+            Self::Tunnel(tunnel) => tunnel.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The bytes' way, with or without TLS.
+enum Link {
+    Plain(Wire),
+    Tls(Box<StreamOwned<ClientConnection, Wire>>),
+}
+
+impl Link {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(wire) => wire.read(buf),
+            Self::Tls(stream) => stream.read(buf),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(wire) => wire.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
+
+    fn wire(&mut self) -> &mut Wire {
+        match self {
+            Self::Plain(wire) => wire,
+            Self::Tls(stream) => &mut stream.sock,
+        }
+    }
+
+    /// Whether nothing waits to be read, no end either.
+    fn is_quiet(&mut self) -> bool {
+        match self.wire() {
+            Wire::Tcp(_, stream) => is_quiet(stream),
+            Wire::Tunnel(tunnel) => tunnel.get_mut().is_open(),
+        }
+    }
+}
+
+fn is_quiet(stream: &TcpStream) -> bool {
+    let mut byte = [std::mem::MaybeUninit::<u8>::uninit()];
+    #[cfg(unix)]
+    let peeked = SockRef::from(stream).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
+    #[cfg(not(unix))]
+    let peeked = {
+        let socket = SockRef::from(stream);
+        socket.set_nonblocking(true).and_then(|()| {
+            let peeked = socket.peek(&mut byte);
+            socket.set_nonblocking(false).and(peeked)
+        })
+    };
+    matches!(peeked, Err(fault) if fault.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Bytes read and not yet used.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Input {
     bytes: Vec<u8>,
     from: usize,
     to: usize,
 }
 
-/// A TCP connection to an upstream.
+/// A connection to an upstream.
 struct Socket {
-    /// Dropped before the socket.
-    _handle: Handle,
-    stream: TcpStream,
+    link: Link,
     input: Input,
     output: Vec<u8>,
-    progress: bool,
-    /// A write failed; the upstream may have answered before it stopped reading, so its reply is still looked for.
-    broken: Option<io::Error>,
-    in_use: bool,
-    /// TLS runs on it: a plain end of the connection is then never an end of the reply.
-    tls: bool,
     /// Bytes at the front of `output` that wait for what follows them.
     held: usize,
-    /// The next write begins a message: it is held until the second piece or the wait for a reply.
+    /// The next write begins a request: its head.
     begins: bool,
+    progress: bool,
+    in_use: bool,
+    /// A write failed; the upstream may have answered before it stopped reading, so its reply is still looked for.
+    broken: Option<io::Error>,
 }
 
 impl Socket {
-    fn new(stream: TcpStream, tls: bool) -> Self {
-        let mut socket = Self {
-            _handle: Handle::of(&stream),
-            stream,
-            input: Input::default(),
-            output: Vec::new(),
-            progress: false,
-            broken: None,
-            in_use: true,
-            tls,
-            held: 0,
-            begins: true,
-        };
-        socket.take_buffers();
+    fn new(link: Link) -> Self {
+        let (input, output) = SPARE.take().unwrap_or_default();
+        let mut socket = Self { link, input, output, held: 0, begins: true, progress: false, in_use: true, broken: None };
+        socket.size_buffers();
         socket
     }
 
-    /// Buffers wander with the thread, not with the connection: idle connections hold none.
-    fn take_buffers(&mut self) {
-        if let Some((input, output)) = SPARE.take() {
-            (self.input, self.output) = (input, output);
+    fn size_buffers(&mut self) {
+        if self.input.bytes.len() < INPUT {
+            self.input.bytes.resize(INPUT, 0);
         }
-        if self.input.bytes.is_empty() {
-            self.input.bytes = vec![0; INPUT];
-        }
-        self.size_output(OUTPUT);
-    }
-
-    fn leave_buffers(&mut self) {
-        (self.input.from, self.input.to) = (0, 0);
-        SPARE.set(Some((std::mem::take(&mut self.input), std::mem::take(&mut self.output))));
-    }
-
-    fn size_output(&mut self, size: usize) {
-        if self.output.len() < size {
-            self.output.resize(size, 0);
+        let output = (OWN_HEAD + Watch::room()).clamp(OUTPUT, OUTPUT_MAX);
+        if self.output.len() < output {
+            self.output.resize(output, 0);
         }
     }
 
-    /// Writes what stands in the output buffer. The upstream may have answered and closed before it read everything (413, 401): a failed
+    /// The head that ureq wrote, with the client's fields put in before its empty line; held until the body or the wait joins it.
+    fn begin(&mut self, amount: usize) -> usize {
+        const EMPTY_LINE: &[u8] = b"\r\n";
+        Watch::with_fields(|fields| {
+            if fields.is_empty() || !self.output[..amount].ends_with(b"\r\n\r\n") {
+                return amount;
+            }
+            let at = amount - EMPTY_LINE.len();
+            let whole = amount + fields.len();
+            if self.output.len() < whole {
+                self.output.resize(whole, 0);
+            }
+            self.output[at..at + fields.len()].copy_from_slice(fields);
+            self.output[whole - EMPTY_LINE.len()..whole].copy_from_slice(EMPTY_LINE);
+            whole
+        })
+    }
+
+    /// Writes the front of the output buffer. The upstream may have answered and closed before it read everything (413, 401): a failed
     /// write is remembered, and the reply still looked for.
     fn write(&mut self, amount: usize) -> Result<(), Error> {
         self.held = 0;
         if self.broken.is_some() {
             return Ok(());
         }
-        match (&self.stream).write_all(&self.output[..amount]) {
+        match self.link.write_all(&self.output[..amount]) {
             Ok(()) => Ok(()),
             Err(fault) if is_timeout(&fault) => Err(Error::Timeout(Timeout::SendBody)),
             Err(fault) => {
@@ -270,12 +302,9 @@ impl Socket {
         }
     }
 
-    /// The connection has ended. Inside a body that is an error, unless the reply has no other end; one that ureq does not take for an end.
+    /// The connection has ended while a reply was waited for.
     fn ended(&mut self, fault: Option<io::Error>) -> Result<bool, Error> {
-        let (in_body, by_close) = WATCH.with_borrow(|watch| (watch.phase == Phase::Body, watch.ends_by_close));
-        if in_body && (fault.is_some() || self.tls || !by_close) {
-            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the upstream's connection broke off").into());
-        }
+        Watch::ended(fault.is_none())?;
         match self.broken.take().or(fault) {
             None => Ok(false),
             Some(fault) => Err(fault.into()),
@@ -283,20 +312,14 @@ impl Socket {
     }
 }
 
-/// A socket timeout, under the names it has on different systems.
-fn is_timeout(fault: &io::Error) -> bool {
-    matches!(fault.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
 impl std::fmt::Debug for Socket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Socket").field("peer", &self.stream.peer_addr().ok()).finish()
+        f.debug_struct("Socket").finish_non_exhaustive()
     }
 }
 
 impl Buffers for Socket {
     fn output(&mut self) -> &mut [u8] {
-        self.size_output(OUTPUT);
         &mut self.output[self.held..]
     }
 
@@ -313,10 +336,10 @@ impl Buffers for Socket {
             (input.from, input.to) = (0, input.to - input.from);
         }
         if input.to == input.bytes.len() {
-            // A reply head larger than the buffer; ureq bounds it.
+            // A reply's head larger than the buffer; ureq bounds it.
             input.bytes.resize(input.bytes.len() + INPUT, 0);
         }
-        &mut self.input.bytes[self.input.to..]
+        &mut input.bytes[input.to..]
     }
 
     fn input_appended(&mut self, amount: usize) {
@@ -326,15 +349,16 @@ impl Buffers for Socket {
     fn input_consume(&mut self, amount: usize) {
         self.progress = amount > 0;
         self.input.from += amount;
-        let buffered = !self.tls && self.input.from < self.input.to;
-        WATCH.with_borrow_mut(|watch| watch.seen.buffered = buffered);
+        Watch::buffered(self.input.from < self.input.to);
     }
 
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        let body_len = WATCH.with_borrow(|watch| watch.body_len);
-        self.size_output((OUTPUT + body_len).min(OUTPUT_MAX));
+        // A streamed body is read through `tmp` into `output`; both must offer some room.
         if self.input.bytes.len() - self.input.to < INPUT {
             self.input.bytes.resize(self.input.to + INPUT, 0);
+        }
+        if self.output.len() - self.held < OWN_HEAD {
+            self.output.resize(self.held + OUTPUT, 0);
         }
         (&mut self.input.bytes[self.input.to..], &mut self.output[self.held..])
     }
@@ -350,32 +374,37 @@ impl Transport for Socket {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
-        let pending = self.held + amount;
-        if std::mem::take(&mut self.begins) && pending < OUTPUT / 2 {
-            self.held = pending;
+        if std::mem::take(&mut self.begins) {
+            self.held = self.begin(amount);
             return Ok(());
         }
-        self.write(pending)
+        self.write(self.held + amount)
     }
 
-    fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         if self.held > 0 {
             self.write(self.held)?;
         }
-        WATCH.with_borrow_mut(Watch::wait);
+        Watch::wait();
+        let mut waited = Duration::ZERO;
         loop {
             self.input_append_buf();
             let Input { bytes, to, .. } = &mut self.input;
-            match (&self.stream).read(&mut bytes[*to..]) {
+            match self.link.read(&mut bytes[*to..]) {
                 Ok(0) => return self.ended(None),
                 Ok(read) => {
                     *to += read;
-                    self.begins = true;
-                    WATCH.with_borrow_mut(|watch| watch.seen.reply_bytes = true);
+                    Watch::reply_byte();
                     return Ok(true);
                 }
                 Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
-                Err(fault) if is_timeout(&fault) => WATCH.with_borrow_mut(Watch::tick)?,
+                Err(fault) if is_timeout(&fault) => {
+                    go_on()?;
+                    waited += TICK;
+                    if timeout.not_zero().is_some_and(|limit| waited >= *limit) {
+                        return Err(Error::Timeout(timeout.reason));
+                    }
+                }
                 Err(fault) => return self.ended(Some(fault)),
             }
         }
@@ -384,49 +413,23 @@ impl Transport for Socket {
     /// Asked twice: when an exchange gives the connection back (its end has just been read: fit, without a system call), and when another
     /// takes it (then one peek: nothing may have come, not even an end).
     fn is_open(&mut self) -> bool {
-        if self.in_use {
-            self.in_use = false;
-            self.leave_buffers();
+        if std::mem::take(&mut self.in_use) {
+            (self.input.from, self.input.to) = (0, 0);
+            SPARE.set(Some((std::mem::take(&mut self.input), std::mem::take(&mut self.output))));
             return self.broken.is_none();
         }
-        let quiet = is_quiet(&self.stream);
-        if quiet {
-            self.in_use = true;
-            self.take_buffers();
-            self.begins = true;
-            WATCH.with_borrow_mut(|watch| watch.seen.reused = true);
-            Watch::connected();
+        self.in_use = self.link.is_quiet();
+        if self.in_use {
+            (self.input, self.output) = SPARE.take().unwrap_or_default();
+            self.size_buffers();
+            (self.begins, self.held) = (true, 0);
+            Watch::connected(true);
         }
-        quiet
+        self.in_use
     }
-}
 
-/// Whether nothing waits to be read, no end either.
-fn is_quiet(stream: &TcpStream) -> bool {
-    let mut byte = [std::mem::MaybeUninit::<u8>::uninit()];
-    #[cfg(unix)]
-    let peeked = SockRef::from(stream).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
-    #[cfg(not(unix))]
-    let peeked = {
-        let socket = SockRef::from(stream);
-        socket.set_nonblocking(true).and_then(|()| {
-            let peeked = socket.peek(&mut byte);
-            socket.set_nonblocking(false).and(peeked)
-        })
-    };
-    matches!(peeked, Err(fault) if fault.kind() == io::ErrorKind::WouldBlock)
-}
-
-/// The last link of the chain: the connection is ready, TLS included.
-#[derive(Debug)]
-struct Connected;
-
-impl<In: Transport> Connector<In> for Connected {
-    type Out = In;
-
-    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<In>, Error> {
-        Watch::connected();
-        Ok(chained)
+    fn is_tls(&self) -> bool {
+        matches!(self.link, Link::Tls(_))
     }
 }
 
@@ -439,10 +442,10 @@ struct CachingResolver {
 
 impl Resolver for CachingResolver {
     fn resolve(&self, uri: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let mut found = self.empty();
-        if let Ok(address) = host.parse::<IpAddr>() {
+        if let Some(address) = literal(host) {
             found.push(SocketAddr::new(address, port));
         } else {
             self.named(host, port)?.into_iter().take(16).for_each(|address| found.push(address));
@@ -451,35 +454,40 @@ impl Resolver for CachingResolver {
     }
 }
 
+/// An address written out; a name begins otherwise.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.starts_with(|first: char| first.is_ascii_digit() || first == '[').then(|| host.trim_matches(['[', ']']).parse().ok())?
+}
+
 impl CachingResolver {
     fn named(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-        let key = format!("{host}:{port}");
-        let known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
-        if let Some((addresses, at)) = &known
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = known().get(host).cloned();
+        if let Some((addresses, at)) = &last
             && at.elapsed() < DNS_TTL
         {
-            return Ok(addresses.clone());
+            return Ok(with_port(addresses, port));
         }
-        match look_up(key.clone()) {
+        match look_up(format!("{host}:{port}")) {
             Ok(addresses) => {
-                let entry = (addresses.clone(), Instant::now());
-                self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(key, entry);
+                known().insert(host.to_string(), (addresses.clone(), Instant::now()));
                 Ok(addresses)
             }
-            Err(fault) => match known {
-                Some((addresses, at)) if at.elapsed() < DNS_STALE => Ok(addresses),
+            Err(fault) => match last {
+                Some((addresses, at)) if at.elapsed() < DNS_STALE => Ok(with_port(&addresses, port)),
                 _ => Err(fault),
             },
         }
     }
 }
 
+fn with_port(addresses: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
+    addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect()
+}
+
 /// Asks the system's resolver, within the time that the exchange has to connect.
 fn look_up(host_and_port: String) -> Result<Vec<SocketAddr>, Error> {
-    let limit = WATCH.with_borrow(|watch| match watch.phase {
-        Phase::Connect(Some(until)) => until.saturating_duration_since(Instant::now()),
-        _ => Duration::from_secs(10),
-    });
+    let limit = Watch::left_to_connect().unwrap_or(Duration::from_secs(10));
     let (answer, answered) = mpsc::sync_channel(1);
     let asked = std::thread::Builder::new().name("dns".into()).spawn(move || {
         let _ = answer.send(host_and_port.to_socket_addrs().map(Vec::from_iter));

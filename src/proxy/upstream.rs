@@ -1,7 +1,9 @@
 //! The way out: sends an [`Outbound`] with its upstream's own key and returns the reply, or says in the words of the error table why there
 //! is none. The only place where a key meets a request.
 
-use super::transport::{self, Watch};
+use super::tls::Tls;
+use super::transport;
+use super::watch::{Begin, Watch};
 use crate::call::{BodyLength, Outbound, Reason, Refusal};
 use crate::config::{Auth, BaseUrl, Timeouts};
 use crate::error::Error;
@@ -9,9 +11,9 @@ use crate::http::{BodyError, Client};
 use crate::secret::Secret;
 use std::io;
 use std::time::Duration;
-use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::uri::{Authority, PathAndQuery, Scheme};
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use ureq::{Agent, SendBody, Timeout};
 
 /// Idle connections kept for reuse, and for how long: a TLS handshake costs more than anything else here.
@@ -35,7 +37,8 @@ pub(crate) struct Destination {
     authority: Authority,
     name: String,
     loopback: bool,
-    credential: Option<(HeaderName, HeaderValue)>,
+    /// The whole header line that carries the key.
+    credential: Option<Secret>,
 }
 
 /// A request body on its way out.
@@ -75,9 +78,8 @@ impl Destination {
     /// The key can't stand in a header field.
     pub(crate) fn new(name: &str, base: &BaseUrl, auth: Auth, key: Option<&Secret>) -> Result<Self, Error> {
         let malformed = |what: &str| Error::Config(format!("{name}: {what}"));
-        let credential = key
-            .map(|key| credential(auth, key).ok_or_else(|| malformed("the key has characters that a header can't carry")))
-            .transpose()?;
+        let unfit = || malformed("the key has characters that a header can't carry");
+        let credential = key.map(|key| credential(auth, key).ok_or_else(unfit)).transpose()?;
         Ok(Self {
             scheme: if base.is_https() { Scheme::HTTPS } else { Scheme::HTTP },
             authority: base.authority().parse().map_err(|_| malformed("the address's host is malformed"))?,
@@ -88,15 +90,17 @@ impl Destination {
     }
 }
 
-/// The field that carries a key, marked as sensitive so that no log of a library shows it.
-fn credential(auth: Auth, key: &Secret) -> Option<(HeaderName, HeaderValue)> {
-    let (name, mut value) = match auth {
-        Auth::Bearer => (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {}", key.expose())).ok()?),
-        Auth::XApiKey => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(key.expose()).ok()?),
-        Auth::ApiKey => (HeaderName::from_static("api-key"), HeaderValue::from_str(key.expose()).ok()?),
+/// The header line that carries a key; `None` where the key has a control character or none of it is ASCII.
+fn credential(auth: Auth, key: &Secret) -> Option<Secret> {
+    let text = key.expose();
+    let fit = !text.is_empty() && text.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    let line = match auth {
+        Auth::Bearer => format!("authorization: Bearer {text}\r\n"),
+        Auth::XApiKey => format!("x-api-key: {text}\r\n"),
+        Auth::ApiKey => format!("api-key: {text}\r\n"),
     };
-    value.set_sensitive(true);
-    Some((name, value))
+    // Wrapped before it is judged, so that it is wiped either way.
+    Some(Secret::new(line)).filter(|_| fit)
 }
 
 impl Upstreams {
@@ -105,23 +109,20 @@ impl Upstreams {
     /// # Errors
     /// The roots can't be read.
     pub(crate) fn new(timeouts: Timeouts, ca_file: Option<&std::path::Path>) -> Result<Self, Error> {
-        let tls = tls_config(ca_file)?;
-        let agent = |proxy| transport::agent(agent_config(&timeouts, tls.clone(), proxy), timeouts.write);
+        let tls = Tls::new(ca_file)?;
+        let agent = |proxy| transport::agent(agent_config(&timeouts, proxy), tls.clone(), timeouts.write);
         let proxied = environment_proxy().map(|proxy| agent(Some(proxy)));
         Ok(Self { direct: agent(None), proxied, timeouts })
     }
 
-    /// A client of its own for the control server: few calls, never followed elsewhere.
-    pub(crate) fn control_agent(ca_file: Option<&std::path::Path>) -> Result<Agent, Error> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .tls_config(tls_config(ca_file)?)
-            .proxy(None)
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .build();
-        Ok(Agent::new_with_config(config))
+    /// A client for the control server: few calls, never redirected, no proxy to a server on this machine.
+    ///
+    /// # Errors
+    /// The roots can't be read.
+    pub(crate) fn control_agent(server: &BaseUrl, ca_file: Option<&std::path::Path>) -> Result<Agent, Error> {
+        let timeouts = Timeouts { connect: Duration::from_secs(5), write: Duration::from_secs(10), ..Timeouts::default() };
+        let proxy = environment_proxy().filter(|_| !server.is_loopback());
+        Ok(transport::agent(agent_config(&timeouts, proxy), Tls::new(ca_file)?, timeouts.write))
     }
 
     fn agent(&self, loopback: bool) -> &Agent {
@@ -143,7 +144,13 @@ impl Upstreams {
         let mut retried = false;
         loop {
             let body_len = if let Sending::Buffered(bytes) = &body { bytes.len() } else { 0 };
-            Watch::begin(client.cloned(), self.timeouts.connect, self.timeouts.first_byte, body_len);
+            let begin = Begin {
+                client: client.cloned(),
+                connect: self.timeouts.connect,
+                first_byte: self.timeouts.first_byte,
+                room: outbound.target.len() + body_len,
+            };
+            Watch::begin(begin, |fields| write_fields(to, outbound, fields));
             let fault = match self.attempt(to, outbound, &mut body) {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
@@ -166,7 +173,6 @@ impl Upstreams {
         let mut head = Request::new(());
         *head.method_mut() = Method::from_bytes(outbound.method.as_bytes()).map_err(ureq::http::Error::from)?;
         *head.uri_mut() = uri(to, &outbound.target)?;
-        *head.headers_mut() = header_map(to, outbound)?;
         let agent = self.agent(to.loopback);
         let response = match body {
             Sending::Nothing => agent.run(head),
@@ -221,7 +227,6 @@ impl Upstreams {
                 Reason::Upstream("upstream_dns"),
                 format!("{name}: the name {authority} can't be resolved; check the base URL and the network"),
             ),
-            ureq::Error::Rustls(cause) => tls_refusal(name, authority, cause),
             ureq::Error::Tls(cause) => tls_refusal(name, authority, cause),
             other => Refusal::new(
                 Reason::Upstream("upstream_garbage"),
@@ -286,16 +291,17 @@ fn uri(to: &Destination, target: &str) -> Result<Uri, ureq::Error> {
     Ok(Uri::from_parts(parts).map_err(ureq::http::Error::from)?)
 }
 
-fn header_map(to: &Destination, outbound: &Outbound<'_>) -> Result<HeaderMap, ureq::Error> {
-    let mut map = HeaderMap::with_capacity(outbound.headers.len() + 4);
+/// The client's fields as they were sent, then the key. What the HTTP server let through has no line end in it.
+fn write_fields(to: &Destination, outbound: &Outbound<'_>, fields: &mut Vec<u8>) {
     for (name, value) in &outbound.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(ureq::http::Error::from)?;
-        map.append(name, HeaderValue::from_bytes(value).map_err(ureq::http::Error::from)?);
+        fields.extend_from_slice(name.as_bytes());
+        fields.extend_from_slice(b": ");
+        fields.extend_from_slice(value);
+        fields.extend_from_slice(b"\r\n");
     }
-    if let Some((name, value)) = &to.credential {
-        map.insert(name.clone(), value.clone());
+    if let Some(line) = &to.credential {
+        fields.extend_from_slice(line.expose().as_bytes());
     }
-    Ok(map)
 }
 
 fn reply(response: Response<ureq::Body>, is_head: bool) -> UpstreamReply {
@@ -308,7 +314,7 @@ fn reply(response: Response<ureq::Body>, is_head: bool) -> UpstreamReply {
     UpstreamReply { status: head.status.as_u16(), headers: head.headers, body: body.into_reader(), length }
 }
 
-fn agent_config(timeouts: &Timeouts, tls: ureq::tls::TlsConfig, proxy: Option<ureq::Proxy>) -> ureq::config::Config {
+fn agent_config(timeouts: &Timeouts, proxy: Option<ureq::Proxy>) -> ureq::config::Config {
     Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -317,7 +323,6 @@ fn agent_config(timeouts: &Timeouts, tls: ureq::tls::TlsConfig, proxy: Option<ur
         .accept("")
         .accept_encoding("")
         .user_agent("")
-        .tls_config(tls)
         .proxy(proxy)
         .input_buffer_size(16 << 10)
         .output_buffer_size(16 << 10)
@@ -337,23 +342,4 @@ fn environment_proxy() -> Option<ureq::Proxy> {
     }
     log::warn!("the environment's proxy is a SOCKS proxy, which is not supported: connecting directly");
     None
-}
-
-/// Bundled roots, or those of a PEM file.
-fn tls_config(ca_file: Option<&std::path::Path>) -> Result<ureq::tls::TlsConfig, Error> {
-    let Some(path) = ca_file else { return Ok(ureq::tls::TlsConfig::default()) };
-    let what = || format!("read certificates from {}", path.display());
-    let pem = std::fs::read(path).map_err(|source| Error::Io { what: what(), source })?;
-    let mut roots = Vec::new();
-    for item in ureq::tls::parse_pem(&pem) {
-        match item {
-            Ok(ureq::tls::PemItem::Certificate(certificate)) => roots.push(certificate),
-            Ok(_) => {}
-            Err(cause) => return Err(Error::Config(format!("{}: {cause}", what()))),
-        }
-    }
-    if roots.is_empty() {
-        return Err(Error::Config(format!("{}: the file holds no certificate (PEM)", what())));
-    }
-    Ok(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::Specific(std::sync::Arc::new(roots))).build())
 }

@@ -349,3 +349,38 @@ fn many_short_connections_leave_nothing() {
     assert_eq!((house.calls(), house.server.connections()), (400, 0));
     assert_no_threads(address.port());
 }
+
+/// Threads are used again; a connection never waits for one that is busy with another.
+#[test]
+fn every_one_of_a_burst_is_answered_while_all_stay() {
+    let house = House::new(limits(), echo);
+    for _ in 0..20 {
+        let mut clients: Vec<TcpStream> = (0..16).map(|_| connect(house.address())).collect();
+        for client in &mut clients {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        }
+        for client in &mut clients {
+            read_until(client, "GET / ");
+        }
+        drop(clients);
+        wait_until(|| house.server.connections() == 0);
+    }
+}
+
+#[test]
+fn times_without_end_are_taken() {
+    let limits = ServerLimits {
+        header_timeout: Duration::MAX,
+        body_timeout: Duration::MAX,
+        keep_alive: Duration::MAX,
+        write_timeout: Duration::MAX,
+        ..limits()
+    };
+    let house = House::new(limits, echo);
+    let mut client = connect(house.address());
+    for part in ["POST / HTTP/1.1\r\nHost: h\r\nContent-Le", "ngth: 3\r\n\r\n", "abc"] {
+        client.write_all(part.as_bytes()).unwrap();
+    }
+    read_until(&mut client, "POST / abc");
+    assert_eq!(house.server.stop(Duration::MAX).cut, 0);
+}

@@ -5,6 +5,7 @@ use crate::cli::client::Connection;
 use crate::config::{BaseUrl, Config, Control, Key, Upstream, is_loopback_host};
 use crate::proxy::keys::{Assigned, KeyCache};
 use crate::proxy::probe::probe;
+use crate::proxy::tls::Tls;
 use crate::proxy::upstream::Upstreams;
 use crate::settings::{Checked, masked};
 use std::io::ErrorKind;
@@ -70,7 +71,7 @@ fn ca_file(config: &Config, report: &mut Report) -> Option<PathBuf> {
         report.ok("certificates", "bundled roots");
         return None;
     };
-    match Upstreams::control_agent(Some(&path)) {
+    match Tls::new(Some(&path)) {
         Ok(_) => {
             report.ok("certificates", format!("roots from SSL_CERT_FILE, {}", path.display()));
             Some(path)
@@ -86,7 +87,7 @@ fn ca_file(config: &Config, report: &mut Report) -> Option<PathBuf> {
 fn check_control(control: &Control, ca_file: Option<&PathBuf>, report: &mut Report) -> Option<Arc<Assigned>> {
     let name = "control server";
     warn_of_clear_text(name, &control.server_url, report);
-    let agent = match Upstreams::control_agent(ca_file.map(PathBuf::as_path)) {
+    let agent = match Upstreams::control_agent(&control.server_url, ca_file.map(PathBuf::as_path)) {
         Ok(agent) => agent,
         Err(error) => {
             report.error(name, &error);
