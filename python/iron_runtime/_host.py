@@ -16,6 +16,11 @@ _log = logging.getLogger("iron_runtime")
 _log.addHandler(logging.NullHandler())
 _forwarder: Optional[threading.Thread] = None
 
+# Held while a line is handed over, and while a thread forks: a child that was born inside a handler's write would find the
+# file's own lock taken for ever.
+_gate = threading.RLock()
+_forking = threading.local()
+
 
 class _LevelCache(Dict[int, bool]):
     """The logger's cache of enabled levels, which ``logging`` clears whenever a level is changed anywhere."""
@@ -50,7 +55,7 @@ def _forward() -> None:
             return
         for level, at, path, number, text in lines:
             # A filter that raises must not end the log.
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception), _gate:
                 _hand_over(level, at, path, number, text)
 
 
@@ -75,14 +80,26 @@ def _at_exit() -> None:
         _forwarder.join(1)
 
 
+def _before_fork() -> None:
+    # Not for ever: a handler may be waiting for something that the forking thread holds.
+    _forking.holds_gate = _gate.acquire(timeout=1)
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.holds_gate:
+        _gate.release()
+
+
 def _after_fork_in_child() -> None:
     """Close the parent's sockets: this process has no thread that serves them."""
-    global _forwarder
-    _forwarder = None
+    global _forwarder, _gate
+    _forwarder, _gate = None, threading.RLock()
     for number in _core._take_inherited_sockets():
         with contextlib.suppress(OSError):
             os.close(number)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

@@ -304,6 +304,7 @@ def test_forks_in_the_thick_of_it() -> None:
         import logging
         logging.basicConfig(level=logging.INFO, filename=os.devnull)
         router = LlmRouter(mock=True)
+        call(router)    # what Python imports for it is imported: a fork in the midst of an import is Python's own trouble
         done = threading.Event()
         def busy():
             while not done.is_set(): call(router)

@@ -77,7 +77,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
             }
             None => {
                 let stream = self.dial(&details.addrs, limit)?;
-                Wire::Tcp(Handle::of(&stream), stream)
+                Wire::Tcp { _handle: Handle::of(&stream), stream }
             }
         };
         let link = if details.needs_tls() { self.handshake(wire, details.uri, until)? } else { Link::Plain(wire) };
@@ -146,8 +146,8 @@ fn go_on() -> Result<(), Error> {
 
 /// What carries the bytes.
 enum Wire {
-    /// The record of the socket is dropped before it.
-    Tcp(Handle, TcpStream),
+    /// Straight; the record of the socket is dropped before it.
+    Tcp { _handle: Handle, stream: TcpStream },
     /// Through a proxy; a socket of ours lies under it.
     Tunnel(Box<TransportAdapter>),
 }
@@ -155,7 +155,7 @@ enum Wire {
 impl Read for Wire {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(_, stream) => stream.read(buf),
+            Self::Tcp { stream, .. } => stream.read(buf),
             Self::Tunnel(tunnel) => tunnel.read(buf),
         }
     }
@@ -164,7 +164,7 @@ impl Read for Wire {
 impl Write for Wire {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(_, stream) => stream.write(buf),
+            Self::Tcp { stream, .. } => stream.write(buf),
             Self::Tunnel(tunnel) => tunnel.write(buf),
         }
     }
@@ -205,7 +205,7 @@ impl Link {
     /// Whether nothing waits to be read, no end either.
     fn is_quiet(&mut self) -> bool {
         match self.wire() {
-            Wire::Tcp(_, stream) => is_quiet(stream),
+            Wire::Tcp { stream, .. } => is_quiet(stream),
             Wire::Tunnel(tunnel) => tunnel.get_mut().is_open(),
         }
     }

@@ -117,7 +117,7 @@ fn mocked(mut pairs: Vec<Pair>) -> Result<(LlmRouter, Option<Mock>), Error> {
     let mock = Mock::start(MockConfig::default())?;
     let url = mock.base_url();
     for (name, value) in
-        [("openai_key", "sk-mock"), ("anthropic_key", "sk-ant-mock"), ("openai_base_url", &url), ("anthropic_base_url", &url)]
+        [("openai_key", "sk-mock"), ("anthropic_key", "sk-ant-mock"), ("openai_base_url", url), ("anthropic_base_url", url)]
     {
         pairs.push((name.into(), Secret::new(value)));
     }
