@@ -1,5 +1,6 @@
 """Anthropic's client through a router, by each of the addresses that scripts use.
 
+Usage:
     python anthropic_client.py --mock      # no key, no network
     ANTHROPIC_API_KEY=sk-ant-… python anthropic_client.py
 """

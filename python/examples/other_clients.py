@@ -1,5 +1,6 @@
 """Other clients through a router: langchain-openai, the `llm` library, plain httpx, plain urllib.
 
+Usage:
     python other_clients.py urllib --mock
     OPENAI_API_KEY=sk-… python other_clients.py langchain
 
@@ -57,7 +58,8 @@ def with_llm(router: LlmRouter) -> str:
     """The library of the `llm` command."""
     from llm.default_plugins.openai_models import Chat
 
-    chat: Any = Chat(model_id=MODEL, model_name=MODEL, api_base=router.base_url, key=None)
+    make: Any = Chat
+    chat = make(model_id=MODEL, model_name=MODEL, api_base=router.base_url, key=None)
     return str(chat.prompt("Hello!", key=router.api_key, stream=True).text())
 
 

@@ -1,5 +1,6 @@
 """The quick start: OpenAI's client through a router.
 
+Usage:
     python quickstart.py --mock            # no key, no network
     OPENAI_API_KEY=sk-… python quickstart.py
 """

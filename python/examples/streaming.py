@@ -1,5 +1,6 @@
 """Streams of both providers through one router, each by its own client.
 
+Usage:
     python streaming.py --mock             # no key, no network
     OPENAI_API_KEY=sk-… ANTHROPIC_API_KEY=sk-ant-… python streaming.py
 """
@@ -18,9 +19,7 @@ KEYS = {"openai": "env:OPENAI_API_KEY", "anthropic": "env:ANTHROPIC_API_KEY"}
 def openai_stream(router: LlmRouter) -> None:
     """Print a chat completion while it comes."""
     client = OpenAI(base_url=router.base_url, api_key=router.api_key)
-    for chunk in client.chat.completions.create(
-        model="gpt-4o-mini", stream=True, messages=[{"role": "user", "content": "Hello!"}]
-    ):
+    for chunk in client.chat.completions.create(model="gpt-4o-mini", stream=True, messages=[{"role": "user", "content": "Hello!"}]):
         if chunk.choices and chunk.choices[0].delta.content:
             print(chunk.choices[0].delta.content, end="", flush=True)
     print()

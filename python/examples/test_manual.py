@@ -1,5 +1,6 @@
 """Tries a router by hand, with real keys or without.
 
+Usage:
     python test_manual.py openai           # OPENAI_API_KEY, or IC_TOKEN with IC_SERVER
     python test_manual.py anthropic        # ANTHROPIC_API_KEY, or IC_TOKEN with IC_SERVER
     python test_manual.py gateway          # both keys: both providers at one address

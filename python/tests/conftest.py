@@ -81,11 +81,7 @@ def control(mock: MockProvider) -> Control:
 @pytest.fixture(scope="session", params=["direct", "server"])
 def router(request: pytest.FixtureRequest, mock: MockProvider, control: Control) -> Iterator[LlmRouter]:
     """A router in each of the two modes."""
-    if request.param == "server":
-        made = LlmRouter(*control)
-    else:
-        made = direct(mock)
-    with made:
+    with LlmRouter(*control) if request.param == "server" else direct(mock) as made:
         yield made
 
 

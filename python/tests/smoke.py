@@ -1,5 +1,6 @@
 """The whole package once over with nothing but the standard library, for interpreters without the SDKs.
 
+Usage:
     python smoke.py
 """
 
@@ -44,7 +45,7 @@ def refusals():
     for wrong in ({}, {"prot": 1, "mock": True}, {"provider_key": "x", "cache_ttl_seconds": -1}, {"mock": True, "port": 1 << 20}):
         try:
             LlmRouter(**wrong)
-            raise SystemExit("accepted: %r" % wrong)
+            raise SystemExit(f"accepted: {wrong!r}")
         except (ValueError, TypeError) as error:
             assert isinstance(error, IronError)
     router = LlmRouter(mock=True)
@@ -108,7 +109,7 @@ def forks():
 def command():
     """The command in the same package."""
     for arguments in (["--version"], ["demo", "--once"]):
-        subprocess.run([sys.executable, "-m", "iron_runtime"] + arguments, check=True, stdout=subprocess.DEVNULL, timeout=120)
+        subprocess.run([sys.executable, "-m", "iron_runtime", *arguments], check=True, stdout=subprocess.DEVNULL, timeout=120)
 
 
 if __name__ == "__main__":

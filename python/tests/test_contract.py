@@ -56,7 +56,10 @@ def test_the_same_in_direct_mode(package: str, text: str, lines: int, mock: Mock
     pytest.importorskip(package)
     urls = f'base_urls={{"openai": "{mock.url}/v1", "anthropic": "{mock.url}"}}'
     keys = f'provider_keys={{"openai": "{OPENAI_KEY}", "anthropic": "{ANTHROPIC_KEY}"}}'
-    for server_mode in ('api_key=os.environ["IC_TOKEN"], server_url=os.environ["IC_SERVER"]', 'os.environ["IC_TOKEN"], os.environ["IC_SERVER"], 60'):
+    for server_mode in (
+        'api_key=os.environ["IC_TOKEN"], server_url=os.environ["IC_SERVER"]',
+        'os.environ["IC_TOKEN"], os.environ["IC_SERVER"], 60',
+    ):
         text = text.replace(server_mode, f'api_key=os.environ["IC_TOKEN"], {keys}, {urls}')
     said = program(text, {"IC_TOKEN": "any-token"})
     assert len(said) == lines and all(said)

@@ -209,7 +209,17 @@ def test_keys_that_can_t_be_used(settings: Dict[str, Any]) -> None:
 def test_nothing_given_names_every_option() -> None:
     with pytest.raises(ValueError) as refused:
         LlmRouter()
-    for name in ("provider_key", "provider_keys", "api_key", "server_url", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "IC_TOKEN", "IC_SERVER", "mock"):
+    for name in (
+        "provider_key",
+        "provider_keys",
+        "api_key",
+        "server_url",
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "IC_TOKEN",
+        "IC_SERVER",
+        "mock",
+    ):
         assert name in str(refused.value), name
 
 

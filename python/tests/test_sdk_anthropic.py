@@ -65,9 +65,7 @@ def test_tools(client) -> None:
 
 
 def test_streamed_tools(client) -> None:
-    with client.messages.stream(
-        model=MODEL, max_tokens=100, messages=HELLO, tools=[TOOL], tool_choice={"type": "any"}
-    ) as stream:
+    with client.messages.stream(model=MODEL, max_tokens=100, messages=HELLO, tools=[TOOL], tool_choice={"type": "any"}) as stream:
         assert "city" in stream.get_final_message().content[-1].input
 
 
@@ -113,16 +111,12 @@ def test_the_provider_s_errors_keep_their_type(faulty_client, fault: str, error:
 
 
 def test_a_cut_stream_is_an_error(faulty_client) -> None:
-    stream = faulty_client.messages.create(
-        model=MODEL, max_tokens=100, messages=HELLO, stream=True, extra_headers={"x-mock": "cut"}
-    )
+    stream = faulty_client.messages.create(model=MODEL, max_tokens=100, messages=HELLO, stream=True, extra_headers={"x-mock": "cut"})
     with pytest.raises((anthropic.APIError, anthropic.AnthropicError)):
         list(stream)
 
 
 def test_the_real_key_goes_out_and_ours_does_not(faulty_client, faulty: LlmRouter) -> None:
-    raw = faulty_client.messages.with_raw_response.create(
-        model=MODEL, max_tokens=10, messages=HELLO, extra_headers={"x-mock": "echo"}
-    )
+    raw = faulty_client.messages.with_raw_response.create(model=MODEL, max_tokens=10, messages=HELLO, extra_headers={"x-mock": "echo"})
     echoed = raw.http_response.text
     assert "sk-ant-real-anthropic" in echoed and faulty.api_key not in echoed
