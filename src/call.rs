@@ -132,7 +132,7 @@ pub struct Call<'a> {
     /// The method.
     pub method: &'a str,
     /// Path without the provider prefix, `/v1/v1/` collapsed; starts with `/`.
-    pub path: Cow<'a, str>,
+    pub path: &'a str,
     /// The query without its `?`, if any.
     pub query: Option<&'a str>,
     /// What the path means.

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 /// ```
 /// use iron_runtime::{Config, LlmRouter, Secret, Upstream};
 /// let mut config = Config::default();
-/// config.upstreams.push(Upstream::openai("https://api.openai.com".parse()?, Secret::new("sk-…")));
+/// config.upstreams.push(Upstream::openai("https://api.openai.com".parse()?, Secret::new("sk-proj-example")));
 /// let mut router = LlmRouter::start(config)?;
 /// assert_eq!(router.base_url(), format!("http://127.0.0.1:{}/v1", router.port()));
 /// assert_eq!(router.provider(), "openai");

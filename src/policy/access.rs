@@ -58,10 +58,8 @@ impl AccessRules {
 
 /// The host without its port; an IPv6 literal without its brackets.
 fn bare_host(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    }
+    let (rest, end) = host.strip_prefix('[').map_or((host, b':'), |rest| (rest, b']'));
+    memchr::memchr(end, rest.as_bytes()).map_or(rest, |at| &rest[..at])
 }
 
 /// Every token the request holds.

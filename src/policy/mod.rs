@@ -81,7 +81,7 @@ mod tests {
             protocol: Protocol::OpenAi,
             upstream: UpstreamId(0),
             method: "POST",
-            path: "/v1/chat/completions".into(),
+            path: "/v1/chat/completions",
             query: None,
             endpoint: Endpoint::ChatCompletions,
             model: None,

@@ -219,7 +219,7 @@ impl Proxy {
         mut body: Option<Buffered<'a>>,
         assigned: Option<&Assigned>,
     ) -> Result<(Call<'a>, Option<Buffered<'a>>), Refusal> {
-        let endpoint = route::endpoint(&target.path);
+        let endpoint = route::endpoint(target.path);
         let mut facts = None;
         if let Some(body) = &body {
             match scan::scan(&body.bytes) {
@@ -300,7 +300,7 @@ impl Proxy {
     fn outbound<'a>(&self, call: &Call<'a>, request: &Inbound<'a>, base_path: &str) -> Outbound<'a> {
         let mut target = String::with_capacity(base_path.len() + call.path.len() + call.query.map_or(0, |query| query.len() + 1));
         target.push_str(base_path);
-        target.push_str(&call.path);
+        target.push_str(call.path);
         if let Some(query) = call.query {
             target.push('?');
             target.push_str(query);
@@ -415,7 +415,7 @@ impl<'p> Open<'p> {
                 at: now(),
                 upstream: proxy.config.upstreams[call.upstream.0].name.clone(),
                 method: call.method.into(),
-                path: call.path.clone().into_owned(),
+                path: call.path.into(),
                 model: call.model.as_deref().map(str::to_string),
                 stream: call.stream,
             });
@@ -459,7 +459,7 @@ fn wants_json(request: &Inbound<'_>, target: &Target<'_>) -> bool {
     let kind = request.headers.text("content-type").unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     let is_json = kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case("+json");
-    is_json || route::endpoint(&target.path).takes_model() && !kind.to_ascii_lowercase().starts_with("multipart/")
+    is_json || route::endpoint(target.path).takes_model() && !kind.to_ascii_lowercase().starts_with("multipart/")
 }
 
 fn malformed_json(at: usize) -> Refusal {
