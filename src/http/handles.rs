@@ -54,3 +54,34 @@ pub(crate) fn take() -> Vec<i32> {
     }
     numbers
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    /// `take` would forget the sockets of other tests: the bits are looked at instead.
+    fn is_recorded(number: i32) -> bool {
+        BITS[number as usize / 64].load(SeqCst) >> (number % 64) & 1 == 1
+    }
+
+    #[test]
+    fn a_socket_is_recorded_while_it_is_open() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let handle = Handle::of(&socket);
+        assert!(is_recorded(socket.as_raw_fd()));
+        drop(handle);
+        assert!(!is_recorded(socket.as_raw_fd()));
+    }
+
+    #[test]
+    fn a_number_beyond_the_record_is_left_alone() {
+        struct Far;
+        impl AsRawFd for Far {
+            fn as_raw_fd(&self) -> i32 {
+                i32::MAX
+            }
+        }
+        drop(Handle::of(&Far));
+    }
+}
