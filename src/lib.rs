@@ -37,6 +37,8 @@ pub mod llm_router;
 pub mod mock;
 #[cfg(feature = "enabled")]
 mod proxy;
+#[cfg(feature = "python")]
+mod python;
 #[cfg(feature = "enabled")]
 pub mod router;
 #[cfg(feature = "enabled")]

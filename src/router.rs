@@ -13,6 +13,7 @@ use crate::proxy::exchange::Proxy;
 use crate::proxy::tell;
 use crate::secret::Secret;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
 /// A running router. Dropped, it stops.
@@ -36,7 +37,7 @@ pub struct LlmRouter {
     port: u16,
     drain: Duration,
     provider: Option<Protocol>,
-    running: bool,
+    running: AtomicBool,
 }
 
 /// The HTTP server in front.
@@ -83,7 +84,7 @@ impl LlmRouter {
         };
         let port = front.port();
         tell::log(&Event::RouterStarted { at: now(), port });
-        Ok(Self { proxy, front, token, host, port, drain, provider, running: true })
+        Ok(Self { proxy, front, token, host, port, drain, provider, running: AtomicBool::new(true) })
     }
 
     /// Server mode: the keys come from the control server at `server_url`, which knows us by the IC token `api_key`.
@@ -157,7 +158,7 @@ impl LlmRouter {
 
     /// Whether it still listens.
     pub fn is_running(&self) -> bool {
-        self.running
+        self.running.load(SeqCst)
     }
 
     /// Calls so far.
@@ -188,15 +189,25 @@ impl LlmRouter {
     /// Stops: waits for calls under way ([`Timeouts::drain`](crate::config::Timeouts::drain)), then cuts them, and joins every thread.
     /// Twice is fine.
     pub fn shutdown(&mut self) {
-        if !std::mem::take(&mut self.running) {
+        self.shutdown_within(self.drain);
+    }
+
+    /// The same for a router that is shared, with a time of one's own for calls under way; zero cuts them at once.
+    pub fn shutdown_within(&self, drain: Duration) {
+        if !self.running.swap(false, SeqCst) {
             return;
         }
         self.proxy.close();
-        let cut = self.front.stop(self.drain);
+        let cut = self.front.stop(drain);
         if cut > 0 {
-            log::warn!("{cut} calls under way were cut after {} s", self.drain.as_secs_f64());
+            log::warn!("{cut} calls under way were cut after {} s", drain.as_secs_f64());
         }
         tell::log(&Event::RouterStopped { at: now() });
+    }
+
+    /// How long [`LlmRouter::shutdown`] waits for calls under way.
+    pub fn drain(&self) -> Duration {
+        self.drain
     }
 }
 

@@ -91,6 +91,13 @@ fn ureq_stays_where_it_is_known() {
 }
 
 #[test]
+fn python_stays_at_its_edge() {
+    for (file, text) in sources() {
+        assert!(!code(&text).contains("pyo3") || file.starts_with("python/"), "{file} names pyo3");
+    }
+}
+
+#[test]
 fn no_unsafe_code_and_no_async_runtime() {
     for (file, text) in sources() {
         assert!(!code(&text).contains("unsafe "), "{file} has unsafe code");

@@ -4,6 +4,7 @@
 //! longer waits again; only then a clock is read and an option set. On the hot path a read is one system call.
 
 use super::ServerLimits;
+use super::handles::Handle;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
@@ -18,6 +19,8 @@ const CLOSED: u8 = 2;
 
 /// A client's socket.
 pub(super) struct Link {
+    /// Dropped before the socket.
+    _handle: Handle,
     socket: TcpStream,
     phase: AtomicU8,
     cut: AtomicBool,
@@ -27,11 +30,12 @@ pub(super) struct Link {
 impl Link {
     /// Sets the options of an accepted socket.
     pub(super) fn new(socket: TcpStream, limits: &ServerLimits) -> io::Result<Self> {
+        let handle = Handle::of(&socket);
         let tick = limits.header_timeout.min(limits.body_timeout).min(limits.keep_alive).max(Duration::from_millis(1));
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(tick))?;
         socket.set_write_timeout(Some(limits.write_timeout.max(Duration::from_millis(1))))?;
-        Ok(Self { socket, phase: AtomicU8::new(IDLE), cut: AtomicBool::new(false), tick })
+        Ok(Self { _handle: handle, socket, phase: AtomicU8::new(IDLE), cut: AtomicBool::new(false), tick })
     }
 
     /// A request begins; `false` if the server was faster and has closed the connection.

@@ -4,6 +4,7 @@
 //! it, closes who waits, lets who works finish, cuts the rest, and joins everybody.
 
 use super::connection::{self, Serving};
+use super::handles::Handle;
 use super::limits::LONGEST;
 use super::link::Link;
 use super::registry::{Entered, Registry};
@@ -38,6 +39,8 @@ pub struct Server {
 /// The accepting thread, and the socket to wake it by.
 struct Acceptor {
     thread: JoinHandle<()>,
+    /// Dropped before the socket.
+    handle: Handle,
     listener: TcpListener,
 }
 
@@ -87,8 +90,9 @@ impl Server {
         let serving = Serving { limits: limits.summable(), service, stopping: AtomicBool::new(false) };
         let shared = Arc::new(Shared { serving, registry: Registry::default(), thread_name: format!("http:{}", address.port()) });
         let (accepting, own) = (listener.try_clone()?, Arc::clone(&shared));
+        let handle = Handle::of(&listener);
         let thread = thread_builder(&shared).spawn(move || accept(&accepting, &own))?;
-        let acceptor = Mutex::new(Some(Acceptor { thread, listener }));
+        let acceptor = Mutex::new(Some(Acceptor { thread, handle, listener }));
         Ok(Self { shared, address, acceptor, process: std::process::id() })
     }
 
@@ -113,10 +117,11 @@ impl Server {
             return nothing;
         }
         let mut acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Acceptor { thread, listener }) = acceptor.take() else { return nothing };
+        let Some(Acceptor { thread, handle, listener }) = acceptor.take() else { return nothing };
         self.shared.serving.stopping.store(true, SeqCst);
         wake(&listener, self.address, &thread);
         let _ = thread.join();
+        drop(handle);
         drop(listener);
         let registry = &self.shared.registry;
         let busy = registry.close_idle();
@@ -148,6 +153,7 @@ fn thread_builder(shared: &Shared) -> thread::Builder {
 
 /// The accepting thread.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let _handle = Handle::of(listener);
     loop {
         let accepted = listener.accept();
         if shared.serving.stopping.load(SeqCst) {

@@ -7,6 +7,7 @@
 mod body;
 mod chunked;
 mod connection;
+pub(crate) mod handles;
 mod head;
 mod input;
 mod limits;

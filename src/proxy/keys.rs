@@ -179,15 +179,16 @@ impl KeyCache {
 
     fn refused(&self, status: u16, code: Option<&str>) -> Refusal {
         let code = code.unwrap_or("no code");
-        let advice = match (status, code) {
-            (403, _) => "assign a provider key to this agent there, or enable it",
-            (404, "PROVIDER_NOT_FOUND") => "the provider key assigned to this agent is gone: assign another there",
-            (404, "no code") => "check that server_url is the control server's address",
-            _ => "check the IC token (api_key, IC_TOKEN): it is wrong, revoked or replaced",
+        let (reason, advice) = match (status, code) {
+            (403, _) => (REFUSED, "assign a provider key to this agent there, or enable it"),
+            (404, "PROVIDER_NOT_FOUND") => (REFUSED, "the provider key assigned to this agent is gone: assign another there"),
+            (404, "no code") => (REFUSED, "check that server_url is the control server's address"),
+            // What clients send is this token: to them it is a wrong key.
+            _ => (Reason::Unauthorized, "check the IC token (api_key, IC_TOKEN): it is wrong, revoked or replaced"),
         };
         let url = &self.control.server_url;
         Refusal {
-            reason: REFUSED,
+            reason,
             message: format!("no provider key: control server {url} refused with {status} {code}: {advice}"),
             retry: Retry::Never,
         }
@@ -344,7 +345,7 @@ impl State {
             Err(refusal) => {
                 self.failed = Some((now, refusal.clone()));
                 let serves = |cached: &Cached| now.saturating_sub(cached.since) < self.ttl.saturating_add(STALE_FOR);
-                self.cached = self.cached.take().filter(|cached| refusal.reason != REFUSED && serves(cached));
+                self.cached = self.cached.take().filter(|cached| refusal.reason == UNREACHABLE && serves(cached));
                 self.cached.as_ref().map(|cached| cached.assigned.clone()).ok_or(refusal)
             }
         };
@@ -678,12 +679,12 @@ mod tests {
 
     #[test]
     fn a_revoked_token_stops_at_once() {
-        for (status, code, hint) in [
-            (401, "UNAUTHORIZED", "IC token"),
-            (403, "NO_PROVIDER_ASSIGNED", "assign"),
-            (404, "INVALID_TOKEN", "IC token"),
-            (404, "PROVIDER_NOT_FOUND", "assign another"),
-            (400, "INVALID_TOKEN", "IC token"),
+        for (status, code, hint, reason) in [
+            (401, "UNAUTHORIZED", "IC token", Reason::Unauthorized),
+            (403, "NO_PROVIDER_ASSIGNED", "assign", REFUSED),
+            (404, "INVALID_TOKEN", "IC token", Reason::Unauthorized),
+            (404, "PROVIDER_NOT_FOUND", "assign another", REFUSED),
+            (400, "INVALID_TOKEN", "IC token", Reason::Unauthorized),
         ] {
             let server = Server::start(move |n, stream| match n {
                 0 => answer(stream, 200, GRANTED),
@@ -693,7 +694,7 @@ mod tests {
             assert_eq!(text(cache.get()), "sk-KEYCANARY");
             clock.store(300_000, SeqCst);
             let refusal = refusal(&server, &cache);
-            assert_eq!((refusal.reason, refusal.retry), (REFUSED, Retry::Never));
+            assert_eq!((refusal.reason, refusal.retry), (reason, Retry::Never));
             assert!(refusal.message.contains(code) && refusal.message.contains(hint), "{}", refusal.message);
             assert!(cache.peek().is_none());
         }

@@ -6,6 +6,7 @@
 
 use super::tls::Tls;
 use super::watch::{Enough, TICK, Watch};
+use crate::http::handles::Handle;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use socket2::SockRef;
@@ -74,7 +75,10 @@ impl<In: Transport> Connector<In> for SocketConnector {
                 tunnel.set_timeout(details.timeout);
                 Wire::Tunnel(Box::new(tunnel))
             }
-            None => Wire::Tcp(self.dial(&details.addrs, limit)?),
+            None => {
+                let stream = self.dial(&details.addrs, limit)?;
+                Wire::Tcp { _handle: Handle::of(&stream), stream }
+            }
         };
         let link = if details.needs_tls() { self.handshake(wire, details.uri, until)? } else { Link::Plain(wire) };
         Watch::connected(false);
@@ -142,7 +146,8 @@ fn go_on() -> Result<(), Error> {
 
 /// What carries the bytes.
 enum Wire {
-    Tcp(TcpStream),
+    /// Straight; the record of the socket is dropped before it.
+    Tcp { _handle: Handle, stream: TcpStream },
     /// Through a proxy; a socket of ours lies under it.
     Tunnel(Box<TransportAdapter>),
 }
@@ -150,7 +155,7 @@ enum Wire {
 impl Read for Wire {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.read(buf),
+            Self::Tcp { stream, .. } => stream.read(buf),
             Self::Tunnel(tunnel) => tunnel.read(buf),
         }
     }
@@ -159,7 +164,7 @@ impl Read for Wire {
 impl Write for Wire {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write(buf),
+            Self::Tcp { stream, .. } => stream.write(buf),
             Self::Tunnel(tunnel) => tunnel.write(buf),
         }
     }
@@ -200,7 +205,7 @@ impl Link {
     /// Whether nothing waits to be read, no end either.
     fn is_quiet(&mut self) -> bool {
         match self.wire() {
-            Wire::Tcp(stream) => is_quiet(stream),
+            Wire::Tcp { stream, .. } => is_quiet(stream),
             Wire::Tunnel(tunnel) => tunnel.get_mut().is_open(),
         }
     }

@@ -1,0 +1,187 @@
+"""The part of the package that is written in Rust."""
+
+from os import PathLike
+from types import TracebackType
+from typing import Mapping, NoReturn, Sequence, final
+
+__all__ = [
+    "LlmRouter",
+    "__version__",
+    "_end",
+    "_next_log_lines",
+    "_run_command",
+    "_set_log_level",
+    "_take_inherited_sockets",
+]
+
+__version__: str
+
+@final
+class LlmRouter:
+    """A local router for LLM calls: it listens on this machine, holds the providers' keys, forwards and streams.
+
+    When the constructor returns, the port is bound and listening. Any number of threads, tasks and processes may use the
+    address; the object itself belongs to the process that made it.
+
+    Where the keys come from, one of:
+
+    - *Server mode*, ``api_key`` and ``server_url``: the keys are fetched from a control server.
+    - *Direct mode*, ``provider_key`` or ``provider_keys``: they are given.
+    - ``mock=True``: a mock provider inside this process answers; no key, no network.
+    - None of these: ``IC_TOKEN`` with ``IC_SERVER`` from the environment, else ``OPENAI_API_KEY`` and ``ANTHROPIC_API_KEY``.
+
+    ``OPENAI_BASE_URL`` and ``ANTHROPIC_BASE_URL`` are never read as the providers' addresses: they point at routers.
+
+    Args:
+        api_key: In server mode the IC token, by which the control server knows this router; otherwise what clients must send.
+            Like every key it may be ``"env:NAME"`` or ``"file:PATH"``, read without ever becoming a Python string.
+        server_url: The address of the control server, ``http://…`` or ``https://…``.
+        cache_ttl_seconds: How long a key from the control server is used before it is fetched again, in seconds.
+        provider_key: One provider's key; ``sk-ant-…`` is Anthropic's, anything else OpenAI's.
+        provider_keys: Keys by provider: ``{"openai": …, "anthropic": …}``.
+        base_urls: Other addresses of the providers: ``{"openai": …, "anthropic": …}``, with or without ``/v1``.
+        mock: Use a mock provider inside this process.
+        host: The address to listen on. Default ``"127.0.0.1"``.
+        port: The port to listen on; 0 (the default) picks a free one.
+        allow_host: Host names beside the loopback ones by which clients may reach the router.
+        client_token: What clients must send, if it is not ``api_key``.
+        token_file: A file with the client token; where it is missing or empty, the token is written there (mode 0600).
+        openai_key: As ``provider_keys["openai"]``.
+        anthropic_key: As ``provider_keys["anthropic"]``.
+        openai_base_url: As ``base_urls["openai"]``.
+        anthropic_base_url: As ``base_urls["anthropic"]``.
+        config: A config file (TOML) with these names and ``[upstreams.NAME]`` tables.
+        keepalive_seconds: A stream silent for this long gets an SSE comment; 0 turns that off. Default 15.
+        connect_timeout: Seconds to connect to a provider, TLS included. Default 10.
+        first_byte_timeout: Seconds from the end of a request to the head of its reply. Default 600.
+        idle_timeout: Seconds of silence inside a provider's reply. Default 300.
+        header_timeout: Seconds a client may take to send a request head. Default 10.
+        body_timeout: Seconds of silence inside a client's request body. Default 30.
+        write_timeout: Seconds a client may take no bytes of its reply. Default 60.
+        max_body_bytes: The largest JSON request body, in bytes or as ``"32MiB"`` (the default).
+        max_upload_bytes: The largest upload, in bytes or as ``"1GiB"`` (the default).
+        max_connections: Client connections at once. Default 1024.
+
+    Raises:
+        ValueError: A setting is missing, malformed or contradicts another one; the message says which and what is allowed.
+            A keyword that does not exist is a ``TypeError`` as well.
+        OSError: The port can't be listened on (``errno`` says why), or a file named in a setting can't be read.
+
+    A control server that can't be reached is no error here: ``provider`` is ``"unknown"`` and calls are answered 503 until it
+    can be. In ``asyncio`` programs direct mode and ``mock=True`` are quick enough to be called as they are; server mode asks the
+    server first, so put it in a thread: ``router = await asyncio.to_thread(LlmRouter, token, url)``.
+
+    Example:
+        >>> from iron_runtime import LlmRouter
+        >>> with LlmRouter(mock=True) as router:
+        ...     router.provider
+        'openai'
+    """
+
+    def __new__(
+        cls,
+        api_key: str | None = None,
+        server_url: str | None = None,
+        cache_ttl_seconds: float | None = 300,
+        *,
+        provider_key: str | None = None,
+        provider_keys: Mapping[str, str] | None = None,
+        base_urls: Mapping[str, str] | None = None,
+        mock: bool = False,
+        host: str | None = None,
+        port: int | None = None,
+        allow_host: str | Sequence[str] | None = None,
+        client_token: str | None = None,
+        token_file: str | PathLike[str] | None = None,
+        openai_key: str | None = None,
+        anthropic_key: str | None = None,
+        openai_base_url: str | None = None,
+        anthropic_base_url: str | None = None,
+        config: str | PathLike[str] | None = None,
+        keepalive_seconds: float | None = None,
+        connect_timeout: float | None = None,
+        first_byte_timeout: float | None = None,
+        idle_timeout: float | None = None,
+        header_timeout: float | None = None,
+        body_timeout: float | None = None,
+        write_timeout: float | None = None,
+        max_body_bytes: int | str | None = None,
+        max_upload_bytes: int | str | None = None,
+        max_connections: int | None = None,
+    ) -> LlmRouter: ...
+    @property
+    def base_url(self) -> str:
+        """``http://127.0.0.1:{port}/v1``: what OpenAI's clients take (Anthropic's work with it too).
+
+        Raises:
+            RuntimeError: The router is stopped, or belongs to another process. So do all that tell an address.
+        """
+
+    @property
+    def openai_base_url(self) -> str:
+        """The same as ``base_url``."""
+
+    @property
+    def anthropic_base_url(self) -> str:
+        """``http://127.0.0.1:{port}``: what Anthropic's clients take."""
+
+    @property
+    def api_key(self) -> str:
+        """What clients must send as their API key: the one given, else random for each router."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+
+    @property
+    def provider(self) -> str:
+        """``"openai"`` or ``"anthropic"``; ``"unknown"`` while the control server has not told. With both, the first."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it listens. False after ``stop()`` and in a forked child."""
+
+    def env(self) -> dict[str, str]:
+        """The environment variables that point a program at this router.
+
+        Returns:
+            ``OPENAI_BASE_URL``, ``OPENAI_API_KEY``, ``ANTHROPIC_BASE_URL`` and ``ANTHROPIC_API_KEY``.
+
+        Example:
+            >>> import os, subprocess, sys
+            >>> with LlmRouter(mock=True) as router:
+            ...     program = [sys.executable, "-c", "import os; print(os.environ['OPENAI_BASE_URL'] != '')"]
+            ...     done = subprocess.run(program, env={**os.environ, **router.env()}, check=True)
+        """
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the router started; also after ``stop()``.
+
+        Returns:
+            ``requests`` (calls that have ended), ``failed`` of them (no 2xx or 3xx, or broken off), ``refused`` of them (by the
+            router itself), and ``in_flight`` (calls under way).
+        """
+
+    def stop(self) -> None:
+        """Stop: take no more calls, wait up to 5 seconds for those under way, cut the rest. Twice is fine.
+
+        Ctrl-C ends the waiting. A router that is collected without ``stop()``, or still runs when the interpreter ends, cuts
+        what is under way at once.
+        """
+
+    def __enter__(self) -> LlmRouter: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Stop and log one line of figures. After an exception calls under way are cut at once."""
+
+    def __reduce__(self) -> NoReturn: ...
+
+def _run_command(arguments: Sequence[str | bytes]) -> int: ...
+def _next_log_lines() -> list[tuple[int, float, str, int, str]] | None: ...
+def _set_log_level(level: int) -> None: ...
+def _take_inherited_sockets() -> list[int]: ...
+def _end() -> None: ...

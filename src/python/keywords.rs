@@ -1,0 +1,221 @@
+//! Python's keywords as settings: which go together, what each of them is called in the table, and what a misspelt one may have meant.
+
+use super::errors;
+use crate::error::Error;
+use crate::mock::{Mock, MockConfig};
+use crate::provider::provider_of_key;
+use crate::router::LlmRouter;
+use crate::secret::Secret;
+use crate::settings::{Outside, SETTINGS, Setting, Settings, nearest, quoted};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+use std::ffi::OsString;
+
+/// Keywords of the class that are not settings of the table.
+const OWN: [&str; 4] = ["provider_key", "provider_keys", "base_urls", "mock"];
+
+/// Settings of the command that mean nothing to a class: Python's `logging` has formats of its own.
+const NOT_HERE: [&str; 1] = ["log_format"];
+
+/// The providers that `provider_keys` and `base_urls` name.
+const PROVIDERS: [&str; 2] = ["openai", "anthropic"];
+
+/// What `LlmRouter(…)` was called with.
+pub(super) struct Arguments<'py> {
+    pub(super) api_key: Option<String>,
+    pub(super) server_url: Option<String>,
+    pub(super) cache_ttl_seconds: Option<Bound<'py, PyAny>>,
+    pub(super) provider_key: Option<String>,
+    pub(super) provider_keys: Option<Bound<'py, PyMapping>>,
+    pub(super) base_urls: Option<Bound<'py, PyMapping>>,
+    pub(super) mock: bool,
+    pub(super) settings: Option<Bound<'py, PyDict>>,
+}
+
+/// A name of the table and its value.
+type Pair = (String, Secret);
+
+/// The same, free of Python: may be carried out without the GIL.
+pub(super) struct Plan {
+    pairs: Vec<Pair>,
+    provider_key: Option<Secret>,
+    mock: bool,
+}
+
+impl Arguments<'_> {
+    /// Checks what can be checked without a look at environment and files.
+    pub(super) fn plan(self) -> PyResult<Plan> {
+        let mut pairs = Vec::new();
+        if let Some(settings) = &self.settings {
+            for (name, value) in settings.iter() {
+                add_setting(&mut pairs, &name.extract::<String>()?, &value)?;
+            }
+        }
+        if let Some(keys) = &self.provider_keys {
+            add_by_provider(&mut pairs, "provider_keys", keys, "key")?;
+        }
+        if let Some(urls) = &self.base_urls {
+            add_by_provider(&mut pairs, "base_urls", urls, "base_url")?;
+        }
+        if let Some(ttl) = &self.cache_ttl_seconds {
+            add_setting(&mut pairs, "cache_ttl_seconds", ttl)?;
+        }
+        if let Some(url) = self.server_url {
+            pairs.push(("server_url".into(), Secret::new(url)));
+        }
+        let provider_key = self.provider_key.map(Secret::new);
+        let direct = self.mock || provider_key.is_some() || pairs.iter().any(|(name, _)| is_provider(name));
+        if let Some(key) = self.api_key {
+            let server_mode = pairs.iter().any(|(name, _)| name == "server_url");
+            let name = if direct && !server_mode { "client_token" } else { "api_key" };
+            pairs.push((name.into(), Secret::new(key)));
+        }
+        refuse_contradictions(&pairs, provider_key.is_some(), self.mock)?;
+        Ok(Plan { pairs, provider_key, mock: self.mock })
+    }
+}
+
+impl Plan {
+    /// Whether starting may have to wait for a control server.
+    pub(super) fn asks_a_server(&self) -> bool {
+        !self.mock
+    }
+
+    /// Starts the router, and the mock provider where one was asked for.
+    pub(super) fn start(self) -> Result<(LlmRouter, Option<Mock>), Error> {
+        if self.mock {
+            return mocked(self.pairs);
+        }
+        let outside = Outside::process();
+        let mut pairs = self.pairs;
+        if let Some(key) = self.provider_key {
+            pairs.push((name_of(&key, &outside)?.into(), key));
+        }
+        Ok((settings(pairs)?.complete(&outside)?.check(&outside)?.start()?, None))
+    }
+}
+
+fn settings(pairs: Vec<Pair>) -> Result<Settings, Error> {
+    Settings::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.expose())))
+}
+
+/// The setting that a `provider_key` stands for, told by how the key itself begins.
+fn name_of(key: &Secret, outside: &Outside<'_>) -> Result<&'static str, Error> {
+    let as_provider_key = |error| match error {
+        Error::Config(why) => Error::Config(why.replacen("openai_key", "provider_key", 1)),
+        Error::Io { what, source } => Error::Io { what: what.replacen("openai_key", "provider_key", 1), source },
+        other => other,
+    };
+    let settings = Settings::from_pairs([("openai_key", key.expose())]).map_err(as_provider_key)?;
+    let found = settings.key("openai_key", outside).map_err(as_provider_key)?;
+    let protocol = found.map_or(crate::Protocol::OpenAi, |key| provider_of_key(key.expose()));
+    Ok(if protocol == crate::Protocol::Anthropic { "anthropic_key" } else { "openai_key" })
+}
+
+/// Both providers on a mock of its own. What the environment says about keys and addresses is not for it.
+fn mocked(mut pairs: Vec<Pair>) -> Result<(LlmRouter, Option<Mock>), Error> {
+    let mock = Mock::start(MockConfig::default())?;
+    let url = mock.base_url();
+    for (name, value) in
+        [("openai_key", "sk-mock"), ("anthropic_key", "sk-ant-mock"), ("openai_base_url", url), ("anthropic_base_url", url)]
+    {
+        pairs.push((name.into(), Secret::new(value)));
+    }
+    let about_providers = |name: &str| SETTINGS.iter().any(|setting| setting.variable == name && names_a_place(setting.name));
+    let variable = |name: &str| -> Option<OsString> { if about_providers(name) { None } else { std::env::var_os(name) } };
+    let process = Outside::process();
+    let outside = Outside { variable: &variable, read: process.read };
+    let router = settings(pairs)?.complete(&outside)?.check(&outside)?.start()?;
+    Ok((router, Some(mock)))
+}
+
+/// Adds one setting; its name must stand in the table.
+fn add_setting(pairs: &mut Vec<Pair>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Some(setting) = Setting::named(name).filter(|setting| setting.name == name && !NOT_HERE.contains(&name)) else {
+        return Err(errors::unknown_keyword(unknown(name)));
+    };
+    if value.is_none() {
+        return Ok(());
+    }
+    for text in texts(setting.name, value)? {
+        pairs.push((setting.name.into(), text));
+    }
+    Ok(())
+}
+
+fn unknown(name: &str) -> String {
+    if NOT_HERE.contains(&name) {
+        return format!("{name}: a setting of the command only; Python's logging has its own formats (logger iron_runtime)");
+    }
+    let table = SETTINGS.iter().map(|setting| setting.name).filter(|name| !NOT_HERE.contains(name));
+    match nearest(name, OWN.into_iter().chain(table)) {
+        Some(near) => format!("LlmRouter() has no keyword {}; did you mean {near}?", quoted(name)),
+        None => format!("LlmRouter() has no keyword {}; help(iron_runtime.LlmRouter) lists them", quoted(name)),
+    }
+}
+
+/// A value as the table reads it; a list is several values.
+fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<Secret>> {
+    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        return value.try_iter()?.map(|item| text(name, &item?)).collect();
+    }
+    Ok(vec![text(name, value)?])
+}
+
+fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Secret> {
+    let number = (value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>()) && !value.is_instance_of::<PyBool>();
+    if value.is_instance_of::<PyString>() {
+        Ok(Secret::new(value.extract::<String>()?))
+    } else if number {
+        Ok(Secret::new(value.str()?.to_string()))
+    } else if let Ok(path) = value.call_method0("__fspath__") {
+        Ok(Secret::new(path.extract::<String>()?))
+    } else {
+        Err(errors::config(format!("{name}: must be text or a number, not {}", value.get_type().name()?)))
+    }
+}
+
+/// Adds the values of `{"openai": …, "anthropic": …}` as `openai_WHAT` and `anthropic_WHAT`.
+fn add_by_provider(pairs: &mut Vec<Pair>, keyword: &str, values: &Bound<'_, PyMapping>, what: &str) -> PyResult<()> {
+    for item in values.items()?.iter() {
+        let (provider, value): (String, Bound<'_, PyAny>) = item.extract()?;
+        if !PROVIDERS.contains(&provider.as_str()) {
+            let near = nearest(&provider, PROVIDERS.into_iter())
+                .map_or_else(|| "it takes openai and anthropic".into(), |near| format!("did you mean {near}?"));
+            return Err(errors::config(format!("{keyword}: unknown provider {}; {near}", quoted(&provider))));
+        }
+        if !value.is_instance_of::<PyString>() {
+            return Err(errors::config(format!("{keyword}: {provider}: must be text, not {}", value.get_type().name()?)));
+        }
+        let name = format!("{provider}_{what}");
+        if pairs.iter().any(|(other, _)| *other == name) {
+            return Err(errors::config(format!("{name} and {keyword}: {provider} say the same: give one of them")));
+        }
+        pairs.push((name, Secret::new(value.extract::<String>()?)));
+    }
+    Ok(())
+}
+
+/// Whether a setting is about a provider, not about a control server.
+fn is_provider(name: &str) -> bool {
+    PROVIDERS.iter().any(|provider| name.strip_prefix(provider).is_some_and(|rest| rest == "_key" || rest == "_base_url"))
+}
+
+/// Whether a setting says where calls go or with which key.
+fn names_a_place(name: &str) -> bool {
+    is_provider(name) || matches!(name, "api_key" | "server_url" | "config")
+}
+
+fn refuse_contradictions(pairs: &[Pair], provider_key: bool, mock: bool) -> PyResult<()> {
+    let given = |wanted: fn(&str) -> bool| pairs.iter().find(|(name, _)| wanted(name)).map(|(name, _)| name.as_str());
+    if mock {
+        let other = if provider_key { Some("provider_key") } else { given(names_a_place) };
+        if let Some(other) = other {
+            return Err(errors::config(format!("mock=True brings a provider of its own: leave out {other}")));
+        }
+    }
+    if provider_key && let Some(other) = given(|name| name == "openai_key" || name == "anthropic_key") {
+        return Err(errors::config(format!("provider_key and {other} both give a key: use provider_keys for several")));
+    }
+    Ok(())
+}

@@ -1,0 +1,275 @@
+//! The class `LlmRouter`.
+
+use super::keywords::{Arguments, Plan};
+use super::{errors, logs, process};
+use crate::mock::Mock;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMapping};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often a call that waits looks whether Ctrl-C was pressed.
+const SIGNALS: Duration = Duration::from_millis(50);
+
+/// A router and the process it runs in.
+pub(super) struct Running {
+    pid: u32,
+    router: crate::LlmRouter,
+    /// Stops after the router: fields are dropped in this order.
+    mock: Option<Mock>,
+}
+
+impl Running {
+    /// Stops; calls under way have `drain` to end.
+    fn stop(&self, drain: Option<Duration>) {
+        self.router.shutdown_within(drain.unwrap_or_else(|| self.router.drain()));
+        if let Some(mock) = &self.mock {
+            mock.stop();
+        }
+    }
+}
+
+/// Stops every router of the process: at once, for nobody is left to wait.
+pub(super) fn stop_all(process: &process::Process) {
+    for router in process.take_routers().iter().filter_map(Weak::upgrade) {
+        router.stop(Some(Duration::ZERO));
+    }
+}
+
+#[doc = include_str!("llm_router.txt")]
+#[pyclass(frozen, module = "iron_runtime", name = "LlmRouter")]
+pub(super) struct LlmRouter {
+    /// Always there; an `Option` so that a forked child can forget it.
+    running: Option<Arc<Running>>,
+}
+
+#[pymethods]
+impl LlmRouter {
+    #[new]
+    #[pyo3(signature = (api_key=None, server_url=None, cache_ttl_seconds=None, *, provider_key=None, provider_keys=None, base_urls=None, mock=false, **settings))]
+    #[pyo3(text_signature = "(api_key=None, server_url=None, cache_ttl_seconds=300, *, provider_key=None, provider_keys=None, \
+                             base_urls=None, mock=False, **settings)")]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        api_key: Option<String>,
+        server_url: Option<String>,
+        cache_ttl_seconds: Option<Bound<'_, PyAny>>,
+        provider_key: Option<String>,
+        provider_keys: Option<Bound<'_, PyMapping>>,
+        base_urls: Option<Bound<'_, PyMapping>>,
+        mock: bool,
+        settings: Option<Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let arguments = Arguments { api_key, server_url, cache_ttl_seconds, provider_key, provider_keys, base_urls, mock, settings };
+        let plan = arguments.plan()?;
+        prepare(py)?;
+        let running = if plan.asks_a_server() { interruptible(py, move || start(plan))? } else { py.detach(|| start(plan)) };
+        let running = Arc::new(running?);
+        if let Some(process) = process::here() {
+            process.add(Arc::downgrade(&running));
+        }
+        Ok(Self { running: Some(running) })
+    }
+
+    /// ``http://127.0.0.1:{port}/v1``: what OpenAI's clients take (Anthropic's work with it too).
+    ///
+    /// Raises:
+    ///     RuntimeError: The router is stopped, or belongs to another process. So do all that tell an address.
+    #[getter]
+    fn base_url(&self) -> PyResult<String> {
+        Ok(self.listening()?.base_url())
+    }
+
+    /// The same as ``base_url``.
+    #[getter]
+    fn openai_base_url(&self) -> PyResult<String> {
+        Ok(self.listening()?.base_url())
+    }
+
+    /// ``http://127.0.0.1:{port}``: what Anthropic's clients take.
+    #[getter]
+    fn anthropic_base_url(&self) -> PyResult<String> {
+        Ok(self.listening()?.anthropic_base_url())
+    }
+
+    /// The port it listens on.
+    #[getter]
+    fn port(&self) -> PyResult<u16> {
+        Ok(self.listening()?.port())
+    }
+
+    /// What clients must send as their API key: the one given, else random for each router.
+    #[getter]
+    fn api_key(&self) -> PyResult<&str> {
+        Ok(self.here()?.router.api_key())
+    }
+
+    /// ``"openai"`` or ``"anthropic"``; ``"unknown"`` while the control server has not told. With both, the first.
+    #[getter]
+    fn provider(&self) -> PyResult<&'static str> {
+        Ok(self.here()?.router.provider())
+    }
+
+    /// Whether it listens. False after ``stop()`` and in a forked child.
+    #[getter]
+    fn is_running(&self) -> bool {
+        self.here().is_ok_and(|running| running.router.is_running())
+    }
+
+    /// The environment variables that point a program at this router.
+    ///
+    /// Returns:
+    ///     ``OPENAI_BASE_URL``, ``OPENAI_API_KEY``, ``ANTHROPIC_BASE_URL`` and ``ANTHROPIC_API_KEY``.
+    ///
+    /// Example:
+    ///     >>> import os, subprocess, sys
+    ///     >>> with LlmRouter(mock=True) as router:
+    ///     ...     program = [sys.executable, "-c", "import os; print(os.environ['OPENAI_BASE_URL'] != '')"]
+    ///     ...     done = subprocess.run(program, env={**os.environ, **router.env()}, check=True)
+    fn env<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let router = self.listening()?;
+        let variables = PyDict::new(py);
+        variables.set_item("OPENAI_BASE_URL", router.base_url())?;
+        variables.set_item("OPENAI_API_KEY", router.api_key())?;
+        variables.set_item("ANTHROPIC_BASE_URL", router.anthropic_base_url())?;
+        variables.set_item("ANTHROPIC_API_KEY", router.api_key())?;
+        Ok(variables)
+    }
+
+    /// Counts since the router started; also after ``stop()``.
+    ///
+    /// Returns:
+    ///     ``requests`` (calls that have ended), ``failed`` of them (no 2xx or 3xx, or broken off), ``refused`` of them (by the
+    ///     router itself), and ``in_flight`` (calls under way).
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let totals = self.here()?.router.stats();
+        let stats = PyDict::new(py);
+        stats.set_item("requests", totals.requests)?;
+        stats.set_item("failed", totals.failed)?;
+        stats.set_item("refused", totals.refused)?;
+        stats.set_item("in_flight", totals.in_flight)?;
+        Ok(stats)
+    }
+
+    /// Stop: take no more calls, wait up to 5 seconds for those under way, cut the rest. Twice is fine.
+    ///
+    /// Ctrl-C ends the waiting. A router that is collected without ``stop()``, or still runs when the interpreter ends, cuts
+    /// what is under way at once.
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        self.end(py, None)
+    }
+
+    fn __enter__(this: Py<Self>) -> PyResult<Py<Self>> {
+        this.get().listening()?;
+        Ok(this)
+    }
+
+    /// Stop and log one line of figures. After an exception calls under way are cut at once.
+    #[pyo3(signature = (exc_type=None, exc_value=None, traceback=None))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: Option<Bound<'_, PyAny>>,
+        exc_value: Option<Bound<'_, PyAny>>,
+        traceback: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = (exc_value, traceback);
+        let Ok(running) = self.here() else { return Ok(()) };
+        // Who leaves by an exception reads no reply to its end.
+        self.end(py, exc_type.map(|_| Duration::ZERO))?;
+        let totals = running.router.stats();
+        let line = format!("{} requests, {} failed, {} refused", totals.requests, totals.failed, totals.refused);
+        // At the interpreter's very end there is nobody left to tell.
+        py.import("iron_runtime._host").map_or(Ok(()), |host| host.call_method1("say", (line,)).map(drop))
+    }
+
+    fn __repr__(&self) -> String {
+        match self.here() {
+            Ok(running) if running.router.is_running() => {
+                let router = &running.router;
+                format!("LlmRouter(base_url='{}', provider='{}', api_key='***')", router.base_url(), router.provider())
+            }
+            Ok(_) => "LlmRouter(stopped)".into(),
+            Err(_) => "LlmRouter(not running here)".into(),
+        }
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(pyo3::exceptions::PyTypeError::new_err(
+            "a router can't be pickled or copied: it lives in the process that made it; hand over base_url and api_key (or env()) instead",
+        ))
+    }
+}
+
+impl LlmRouter {
+    /// The router, in its own process.
+    fn here(&self) -> PyResult<&Arc<Running>> {
+        let running = self.running.as_ref().ok_or_else(errors::stopped)?;
+        if running.pid == std::process::id() { Ok(running) } else { Err(errors::not_here(running.pid)) }
+    }
+
+    /// The router, while it has an address.
+    fn listening(&self) -> PyResult<&crate::LlmRouter> {
+        let router = &self.here()?.router;
+        if router.is_running() { Ok(router) } else { Err(errors::stopped()) }
+    }
+
+    /// Stops, in its own process; in another one there is nothing to stop.
+    fn end(&self, py: Python<'_>, drain: Option<Duration>) -> PyResult<()> {
+        let Ok(running) = self.here() else { return Ok(()) };
+        if running.router.is_running() {
+            let stopping = Arc::clone(running);
+            interruptible(py, move || stopping.stop(drain))?;
+            py.detach(logs::flush);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LlmRouter {
+    /// Collected without `stop()`: stops at once, since a collector must not wait. In a forked child nothing is touched.
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        if running.pid != std::process::id() {
+            std::mem::forget(running);
+        } else if running.router.is_running() {
+            Python::attach(|py| py.detach(|| running.stop(Some(Duration::ZERO))));
+        }
+    }
+}
+
+/// Once in each process: logs, exit and forks are taken care of.
+fn prepare(py: Python<'_>) -> PyResult<()> {
+    let host = py.import("iron_runtime._host")?;
+    logs::install();
+    if process::here().is_some_and(process::Process::open_log) {
+        host.call_method0("start_log")?;
+    }
+    Ok(())
+}
+
+fn start(plan: Plan) -> Result<Running, crate::Error> {
+    let (router, mock) = plan.start()?;
+    Ok(Running { pid: std::process::id(), router, mock })
+}
+
+/// Does `work` on a thread of its own and waits for it without the GIL. Ctrl-C ends the waiting; the work is left to itself.
+fn interruptible<T: Send + 'static>(py: Python<'_>, work: impl FnOnce() -> T + Send + 'static) -> PyResult<T> {
+    let (sender, mut receiver) = mpsc::sync_channel(1);
+    let work = move || drop(sender.send(work()));
+    std::thread::Builder::new().name("iron-wait".into()).spawn(work)?;
+    loop {
+        let (back, result) = py.detach(move || {
+            let result = receiver.recv_timeout(SIGNALS);
+            (receiver, result)
+        });
+        receiver = back;
+        match result {
+            Ok(value) => return Ok(value),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => return Err(errors::internal("the router broke down; this is a fault of ours")),
+        }
+    }
+}
