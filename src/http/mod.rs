@@ -7,7 +7,7 @@
 mod body;
 mod chunked;
 mod connection;
-mod head;
+pub mod head;
 mod input;
 mod limits;
 mod link;
