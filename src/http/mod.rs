@@ -5,6 +5,7 @@
 //! broke off never looks like one that ended.
 
 mod body;
+mod buffer;
 mod chunked;
 mod connection;
 pub mod head;
@@ -19,6 +20,7 @@ mod reply;
 mod tiny_http;
 
 pub use body::{Body, BodyError};
+pub use buffer::BodyBuffer;
 pub use limits::ServerLimits;
 pub use listener::{Server, StopReport};
 pub use reply::{Client, Framing, Responder, Stream};

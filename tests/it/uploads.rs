@@ -67,6 +67,27 @@ fn many_small_bodies_of_unknown_length_are_not_many_large_ones() {
     });
 }
 
+/// The connection's memory serves one body after another; only the body's own bytes go on.
+#[test]
+fn no_body_shows_in_the_next() {
+    let upstream = Upstream::saying(json("{}"));
+    let router = Router::openai(&upstream);
+    let mut client = router.client();
+    let body = |letter: &str, length: usize| format!("{{\"model\":\"gpt-4o\",\"x\":\"{}\"}}", letter.repeat(length));
+    let bodies = [("a", 100_000), ("b", 10), ("c", 300_000), ("d", 20_000), ("e", 90_000)].map(|(letter, length)| body(letter, length));
+    for body in &bodies {
+        assert_eq!(client.call(&Request::post("/v1/chat/completions", body)).status, 200);
+        let in_chunks = Request::new("POST", "/v1/chat/completions").field("content-type", "application/json");
+        let chunks: Vec<_> = body.as_bytes().chunks(5000).take(3).collect();
+        assert_eq!(client.call(&in_chunks.chunked(&chunks)).status, 200);
+    }
+    let sent = bodies.iter().flat_map(|body| [body.as_bytes(), &body.as_bytes()[..body.len().min(15_000)]]);
+    assert_eq!(upstream.requests().len(), 2 * bodies.len());
+    for (request, body) in upstream.requests().iter().zip(sent) {
+        assert!(request.body == body, "{} bytes came, {} were sent", request.body.len(), body.len());
+    }
+}
+
 #[test]
 fn a_huge_announced_length_costs_nothing() {
     let upstream = Upstream::saying(json("{}"));
