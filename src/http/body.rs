@@ -167,18 +167,22 @@ impl<'a> Body<'a> {
         result.map_err(|error| self.fail(error))
     }
 
-    /// Appends the next bytes of the body, at most `most` of them; how many, 0 at its end. For who counts what is held as it comes.
+    /// Appends the next bytes of the body, at most `most` of them; how many, 0 at its end. For who counts what is held as it comes; the
+    /// bound on the whole time is then [`Body::deadline`].
     ///
     /// # Errors
     /// [`BodyError`], as [`Body::read_all`].
-    pub fn read_more(&mut self, most: usize, into: &mut BodyBuffer) -> Result<usize, BodyError> {
+    pub fn read_more(&mut self, most: usize, deadline: Instant, into: &mut BodyBuffer) -> Result<usize, BodyError> {
         let count = self.read_some(into.room(most))?;
         into.advance(count);
+        if count > 0 {
+            in_time(deadline).map_err(|error| self.fail(error))?;
+        }
         Ok(count)
     }
 
     /// By when a body that is buffered from now on must have come.
-    fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         Instant::now() + self.silence * PATIENCE
     }
 

@@ -208,9 +208,10 @@ impl Proxy {
     /// Of unknown length: counted piece by piece, so that many small ones are not taken for many large ones.
     fn buffer_pieces(&self, body: &mut Body<'_>, buffered: &mut Buffered<'_>) -> Result<(), Refusal> {
         let Limits { max_body_bytes, max_buffered_bytes, .. } = self.config.limits;
+        let deadline = body.deadline();
         loop {
             buffered.count(PIECE as u64, max_buffered_bytes)?;
-            let count = body.read_more(PIECE, &mut buffered.body).map_err(json_fault)?;
+            let count = body.read_more(PIECE, deadline, &mut buffered.body).map_err(json_fault)?;
             buffered.uncount((PIECE - count) as u64);
             if buffered.bytes().len() as u64 > max_body_bytes {
                 return Err(json_fault(BodyError::TooLarge));
