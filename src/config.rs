@@ -162,7 +162,8 @@ pub struct Limits {
     pub max_target_bytes: usize,
     /// Bytes of a buffered (JSON) request body. Default 32 MiB.
     pub max_body_bytes: u64,
-    /// Bytes of all buffered bodies together; over it 503. Default 256 MiB.
+    /// Bytes of all buffered bodies together; over it 503. Default 256 MiB. (Besides, the thread of a connection keeps up to 256 KiB of
+    /// memory for its next body.)
     pub max_buffered_bytes: u64,
     /// Bytes of a streamed (multipart, binary) request body. Default 1 GiB.
     pub max_upload_bytes: u64,

@@ -3,17 +3,12 @@
 //! A body sits over the bytes that were read together with the head, and a source for the rest. Fixed lengths are read straight into the
 //! caller's memory; chunked ones through the connection's buffer, many chunks a read.
 
+use super::BodyBuffer;
 use super::chunked::Chunked;
 use super::progress::{Progress, UNKNOWN};
 use crate::call::BodyLength;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
-
-/// The most that memory is reserved ahead of bytes really received.
-const RESERVE_BYTES: usize = 1 << 20;
-
-/// The most that one read of a fixed-length body asks for.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// A whole body may take this many times the longest silence inside it.
 const PATIENCE: u32 = 10;
@@ -138,6 +133,17 @@ impl<'a> Body<'a> {
     /// # Errors
     /// [`BodyError`]; after one, the connection closes once the reply is sent.
     pub fn read_all(&mut self, limit: u64, into: &mut Vec<u8>) -> Result<(), BodyError> {
+        let mut buffer = BodyBuffer::from(std::mem::take(into));
+        let result = self.read_into(limit, &mut buffer);
+        *into = buffer.into_vec();
+        result
+    }
+
+    /// As [`Body::read_all`], into memory that may have served before.
+    ///
+    /// # Errors
+    /// [`BodyError`], as [`Body::read_all`].
+    pub fn read_into(&mut self, limit: u64, into: &mut BodyBuffer) -> Result<(), BodyError> {
         let result = match self.coding {
             Coding::Fixed(length) if length > limit => Err(BodyError::TooLarge),
             Coding::Fixed(length) => self.read_fixed(length, into),
@@ -159,6 +165,25 @@ impl<'a> Body<'a> {
             _ => self.read_piece(buf),
         };
         result.map_err(|error| self.fail(error))
+    }
+
+    /// Appends the next bytes of the body, at most `most` of them; how many, 0 at its end. For who counts what is held as it comes; the
+    /// bound on the whole time is then [`Body::deadline`].
+    ///
+    /// # Errors
+    /// [`BodyError`], as [`Body::read_all`].
+    pub fn read_more(&mut self, most: usize, deadline: Instant, into: &mut BodyBuffer) -> Result<usize, BodyError> {
+        let count = self.read_some(into.room(most))?;
+        into.advance(count);
+        if count > 0 {
+            in_time(deadline).map_err(|error| self.fail(error))?;
+        }
+        Ok(count)
+    }
+
+    /// By when a body that is buffered from now on must have come.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.silence * PATIENCE
     }
 
     fn fail(&mut self, error: BodyError) -> BodyError {
@@ -185,36 +210,25 @@ impl<'a> Body<'a> {
         Ok(count)
     }
 
-    fn read_fixed(&mut self, length: u64, into: &mut Vec<u8>) -> Result<(), BodyError> {
+    fn read_fixed(&mut self, length: u64, into: &mut BodyBuffer) -> Result<(), BodyError> {
         let length = usize::try_from(length).map_err(|_| BodyError::TooLarge)?;
-        into.reserve(length.min(RESERVE_BYTES));
+        into.reserve(length);
         let ready = length.min(self.ahead.filled().len());
-        into.extend_from_slice(&self.ahead.filled()[..ready]);
+        into.append(&self.ahead.filled()[..ready]);
         self.consume(ready);
-        if ready == length {
-            return Ok(());
-        }
-        let mut filled = into.len();
-        let result = self.fill(into, &mut filled, length - ready);
-        into.truncate(filled);
-        result
+        if ready == length { Ok(()) } else { self.fill(into, length - ready) }
     }
 
-    /// Reads `left` bytes into the end of `into`. Memory is zeroed once a byte, not once a read: what a short read left over is used by the
-    /// next. (`read_to_end` zeroes nothing, but would let a client that sends a byte at a time sit in it for ever.)
-    fn fill(&mut self, into: &mut Vec<u8>, filled: &mut usize, mut left: usize) -> Result<(), BodyError> {
-        let deadline = Instant::now() + self.silence * PATIENCE;
+    /// Reads `left` bytes into the end of `into`, in a bounded time: a client that sends a byte at a time can't sit here for ever.
+    fn fill(&mut self, into: &mut BodyBuffer, mut left: usize) -> Result<(), BodyError> {
+        let deadline = self.deadline();
         loop {
-            if into.len() == *filled {
-                into.reserve(left.min(RESERVE_BYTES));
-                into.resize(*filled + left.min(PIECE_BYTES), 0);
-            }
-            let count = self.read_source(&mut into[*filled..])?;
+            let count = self.read_source(into.room(left))?;
             if count == 0 {
                 return Err(BodyError::Truncated);
             }
             self.count_fixed(count);
-            *filled += count;
+            into.advance(count);
             left -= count;
             if left == 0 {
                 return Ok(());
@@ -223,7 +237,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn read_pieces(&mut self, limit: u64, into: &mut Vec<u8>) -> Result<(), BodyError> {
+    fn read_pieces(&mut self, limit: u64, into: &mut BodyBuffer) -> Result<(), BodyError> {
         let (mut total, mut deadline) = (0, None);
         loop {
             let ready = self.piece()?;
@@ -234,9 +248,9 @@ impl<'a> Body<'a> {
             if total > limit {
                 return Err(BodyError::TooLarge);
             }
-            into.extend_from_slice(&self.ahead.filled()[..ready]);
+            into.append(&self.ahead.filled()[..ready]);
             self.consume(ready);
-            in_time(*deadline.get_or_insert_with(|| Instant::now() + self.silence * PATIENCE))?;
+            in_time(*deadline.get_or_insert_with(|| self.deadline()))?;
         }
     }
 

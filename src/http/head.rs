@@ -12,19 +12,39 @@ use std::mem::MaybeUninit;
 const MAX_METHOD_BYTES: usize = 32;
 
 /// A checked head, with what the connection needs to know of it.
-pub(super) struct Head<'a> {
-    pub(super) inbound: Inbound<'a>,
+pub struct Head<'a> {
+    /// The request, as a service gets it.
+    pub inbound: Inbound<'a>,
     /// Whether the client wants another request on this connection.
-    pub(super) keep_alive: bool,
+    pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
-    pub(super) expects_continue: bool,
+    pub expects_continue: bool,
 }
 
-/// Room for the parsed fields of one head; uninitialised, so that it costs nothing to make.
-pub(super) type Slot<'a> = MaybeUninit<Header<'a>>;
+/// Room for one parsed field; uninitialised, so that it costs nothing to make.
+pub type Slot<'a> = MaybeUninit<Header<'a>>;
 
-/// Parses `bytes`, a head up to and including its empty line. `slots` bounds the number of fields.
-pub(super) fn parse<'s, 'b: 's>(bytes: &'b [u8], slots: &'s mut [Slot<'b>], limits: &ServerLimits) -> Result<Head<'s>, Violation> {
+/// Parses `bytes`, a head up to and including its empty line (RFC 9112 2.1). `slots` bounds the number of fields.
+///
+/// # Errors
+/// The [`Violation`] to answer with: 400, 405, 414, 417, 431 or 505.
+///
+/// ```
+/// use iron_runtime::call::BodyLength;
+/// use iron_runtime::http::{ServerLimits, head};
+/// use std::mem::MaybeUninit;
+/// use std::time::Duration;
+/// let minute = Duration::from_secs(60);
+/// let limits = ServerLimits {
+///     max_connections: 1, max_header_bytes: 4096, max_headers: 8, max_target_bytes: 1024,
+///     header_timeout: minute, body_timeout: minute, keep_alive: minute, write_timeout: minute,
+/// };
+/// let mut slots = [const { MaybeUninit::uninit() }; 8];
+/// let bytes = b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n";
+/// let head = head::parse(bytes, &mut slots, &limits).unwrap();
+/// assert_eq!((head.inbound.method, head.inbound.length, head.keep_alive), ("POST", BodyLength::Fixed(2), true));
+/// ```
+pub fn parse<'s, 'b: 's>(bytes: &'b [u8], slots: &'s mut [Slot<'b>], limits: &ServerLimits) -> Result<Head<'s>, Violation> {
     refuse_bare_line_feed(bytes, 0)?;
     if !bytes.first().copied().is_some_and(is_token_byte) {
         // httparse would skip any number of empty lines.

@@ -5,10 +5,11 @@
 //! broke off never looks like one that ended.
 
 mod body;
+mod buffer;
 mod chunked;
 mod connection;
 pub(crate) mod handles;
-mod head;
+pub mod head;
 mod input;
 mod limits;
 mod link;
@@ -20,6 +21,7 @@ mod reply;
 mod tiny_http;
 
 pub use body::{Body, BodyError};
+pub use buffer::BodyBuffer;
 pub use limits::ServerLimits;
 pub use listener::{Server, StopReport};
 pub use reply::{Client, Framing, Responder, Stream};

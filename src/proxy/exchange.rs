@@ -6,20 +6,29 @@ use super::upstream::{Destination, SendFault, Sending, UpstreamReply, Upstreams,
 use super::watch::Watch;
 use crate::call::{BodyLength, Call, End, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId, Verdict};
 use crate::clock::UnixMs;
-use crate::config::{Config, Key, Upstream};
+use crate::config::{Config, Key, Limits, Upstream};
 use crate::error::Error;
 use crate::event::{Event, RequestInfo};
-use crate::http::{Body, BodyError, Responder, Service, Violation};
+use crate::http::{Body, BodyBuffer, BodyError, Responder, Service, Violation};
 use crate::policy::{self, AccessRules, State, Totals};
 use crate::wire::route::{self, Table, Target};
 use crate::wire::{headers, refusal, scan};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How much of a request body of unknown length is read at once.
 const PIECE: usize = 16 << 10;
+
+/// The most memory that a thread keeps for its next request body.
+const SPARE_BYTES: usize = 256 << 10;
+
+thread_local! {
+    /// Empty, with the memory of the last body.
+    static SPARE: Cell<BodyBuffer> = Cell::default();
+}
 
 /// The service behind the router's port.
 pub(crate) struct Proxy {
@@ -180,34 +189,35 @@ impl Proxy {
             return Err(body_refusal(&BodyError::TooLarge, "--max-upload-bytes"));
         }
         let is_json = wants_json(request, target) && request.headers.get("content-encoding").is_none();
+        if request.method != "POST" || !is_json {
+            return Ok(None);
+        }
+        let mut buffered = Buffered::new(&self.buffered);
         match request.length {
-            _ if request.method != "POST" || !is_json => Ok(None),
-            BodyLength::None => Ok(Some(Buffered { bytes: Vec::new(), counted: 0, all: &self.buffered })),
-            length => {
-                let limit = self.config.limits.max_body_bytes;
-                let mut buffered = Buffered { bytes: Vec::new(), counted: 0, all: &self.buffered };
-                let all = self.config.limits.max_buffered_bytes;
-                let fault = |fault| body_refusal(&fault, "--max-body-bytes");
-                if let BodyLength::Fixed(length) = length {
-                    buffered.count(length.min(limit), all)?;
-                    body.read_all(limit, &mut buffered.bytes).map_err(fault)?;
-                    return Ok(Some(buffered));
-                }
-                // Of unknown length: counted piece by piece, so that many small ones are not taken for many large ones.
-                loop {
-                    let at = buffered.bytes.len();
-                    buffered.count(PIECE as u64, all)?;
-                    buffered.bytes.resize(at + PIECE, 0);
-                    let count = body.read_some(&mut buffered.bytes[at..]).map_err(fault)?;
-                    buffered.bytes.truncate(at + count);
-                    buffered.uncount((PIECE - count) as u64);
-                    if buffered.bytes.len() as u64 > limit {
-                        return Err(fault(BodyError::TooLarge));
-                    }
-                    if count == 0 {
-                        return Ok(Some(buffered));
-                    }
-                }
+            BodyLength::None => {}
+            BodyLength::Fixed(length) => {
+                let Limits { max_body_bytes, max_buffered_bytes, .. } = self.config.limits;
+                buffered.count(length.min(max_body_bytes), max_buffered_bytes)?;
+                body.read_into(max_body_bytes, &mut buffered.body).map_err(json_fault)?;
+            }
+            BodyLength::Chunked => self.buffer_pieces(body, &mut buffered)?,
+        }
+        Ok(Some(buffered))
+    }
+
+    /// Of unknown length: counted piece by piece, so that many small ones are not taken for many large ones.
+    fn buffer_pieces(&self, body: &mut Body<'_>, buffered: &mut Buffered<'_>) -> Result<(), Refusal> {
+        let Limits { max_body_bytes, max_buffered_bytes, .. } = self.config.limits;
+        let deadline = body.deadline();
+        loop {
+            buffered.count(PIECE as u64, max_buffered_bytes)?;
+            let count = body.read_more(PIECE, deadline, &mut buffered.body).map_err(json_fault)?;
+            buffered.uncount((PIECE - count) as u64);
+            if buffered.bytes().len() as u64 > max_body_bytes {
+                return Err(json_fault(BodyError::TooLarge));
+            }
+            if count == 0 {
+                return Ok(());
             }
         }
     }
@@ -222,7 +232,7 @@ impl Proxy {
         let endpoint = route::endpoint(target.path);
         let mut facts = None;
         if let Some(body) = &body {
-            match scan::scan(&body.bytes) {
+            match scan::scan(body.bytes()) {
                 Ok(found) => facts = Some(found),
                 Err(fault) if endpoint.takes_model() => return Err(malformed_json(fault.at)),
                 Err(_) => {}
@@ -238,7 +248,7 @@ impl Proxy {
         let alias = facts.model.as_deref().and_then(|model| self.alias(upstream, model));
         let (model, model_at, stream) = (facts.model.map(Cow::into_owned), facts.model_at, facts.stream);
         if let (Some(real), Some(at), Some(body)) = (alias, model_at, &mut body) {
-            body.bytes.splice(at, serde_json::Value::from(real).to_string().into_bytes());
+            body.body.replace(at, serde_json::Value::from(real).to_string().as_bytes());
         }
         let model = model.map(Cow::Owned);
         Ok((Call { protocol, upstream, method: request.method, path: target.path, query: target.query, endpoint, model, stream }, body))
@@ -352,12 +362,20 @@ fn usable(upstreams: &[Upstream], assigned: Option<&Assigned>) -> Vec<bool> {
 
 /// A request body in memory, counted among all of them while it lives.
 struct Buffered<'p> {
-    bytes: Vec<u8>,
+    body: BodyBuffer,
     counted: u64,
     all: &'p AtomicU64,
 }
 
-impl Buffered<'_> {
+impl<'p> Buffered<'p> {
+    fn new(all: &'p AtomicU64) -> Self {
+        Self { body: SPARE.take(), counted: 0, all }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.body.filled()
+    }
+
     fn count(&mut self, bytes: u64, limit: u64) -> Result<(), Refusal> {
         let before = self.all.fetch_add(bytes, Ordering::Relaxed);
         self.counted += bytes;
@@ -369,9 +387,7 @@ impl Buffered<'_> {
             format!("request bodies under way hold {before} of {limit} bytes; try again in a moment"),
         ))
     }
-}
 
-impl Buffered<'_> {
     fn uncount(&mut self, bytes: u64) {
         self.all.fetch_sub(bytes, Ordering::Relaxed);
         self.counted -= bytes;
@@ -381,6 +397,11 @@ impl Buffered<'_> {
 impl Drop for Buffered<'_> {
     fn drop(&mut self) {
         self.all.fetch_sub(self.counted, Ordering::Relaxed);
+        let mut body = std::mem::take(&mut self.body);
+        if body.capacity() <= SPARE_BYTES {
+            body.clear();
+            SPARE.set(body);
+        }
     }
 }
 
@@ -447,7 +468,7 @@ impl Drop for Open<'_> {
 /// The body to send: what was buffered, what streams, or nothing. A POST, PUT or PATCH without one has an empty one.
 fn sending<'s>(routed: &'s Routed<'_>, request: &Inbound<'_>, upload: &'s mut Upload<'_, '_>) -> Sending<'s> {
     match (&routed.body, request.length) {
-        (Some(body), _) => Sending::Buffered(&body.bytes),
+        (Some(body), _) => Sending::Buffered(body.bytes()),
         (None, BodyLength::None | BodyLength::Fixed(0)) if matches!(request.method, "POST" | "PUT" | "PATCH") => Sending::Buffered(&[]),
         (None, BodyLength::None | BodyLength::Fixed(0)) => Sending::Nothing,
         (None, length) => Sending::Streamed(upload, length),
@@ -460,6 +481,10 @@ fn wants_json(request: &Inbound<'_>, target: &Target<'_>) -> bool {
     let kind = kind.split(';').next().unwrap_or_default().trim();
     let is_json = kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case("+json");
     is_json || route::endpoint(target.path).takes_model() && !kind.to_ascii_lowercase().starts_with("multipart/")
+}
+
+fn json_fault(fault: BodyError) -> Refusal {
+    body_refusal(&fault, "--max-body-bytes")
 }
 
 fn malformed_json(at: usize) -> Refusal {

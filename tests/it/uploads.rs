@@ -1,11 +1,12 @@
 //! Request bodies: limits, streams that are sent once only, replies that come early.
 
-use super::client::Request;
-use super::rig::{self, Router};
+use super::client::{Client, Reply, Request};
+use super::rig::{self, Router, TOKEN};
 use super::upstream::{Upstream, json, reply};
 use std::io::Write;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
+use std::time::Duration;
 
 fn multipart(length: usize) -> Request {
     Request::new("POST", "/v1/files").field("content-type", "multipart/form-data; boundary=x").body("u".repeat(length))
@@ -65,6 +66,59 @@ fn many_small_bodies_of_unknown_length_are_not_many_large_ones() {
         let statuses: Vec<_> = calls.into_iter().map(|call| call.join().expect("call")).collect();
         assert_eq!(statuses, [200; CALLS]);
     });
+}
+
+/// Bytes that come now and then, each in time, do not hold a body for ever, whichever way it is framed.
+#[test]
+fn a_trickled_body_ends_by_its_total_time() {
+    let upstream = Upstream::saying(json("{}"));
+    let mut config = rig::openai(&upstream);
+    config.timeouts.body = Duration::from_millis(40);
+    let router = Router::start(config);
+    for (framing, piece) in [("Content-Length: 100000", &b"x"[..]), ("Transfer-Encoding: chunked", b"1\r\nx\r\n")] {
+        let mut client = router.client();
+        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{framing}\r\n\r\n");
+        client.send(head.as_bytes());
+        assert_eq!(trickle(&mut client, piece).error(), (408, "request_timeout".into()), "{framing}");
+    }
+    assert!(upstream.requests().is_empty());
+}
+
+/// Sends `piece` again and again until the reply comes.
+fn trickle(client: &mut Client, piece: &[u8]) -> Reply {
+    let (answered, answer) = channel::<()>();
+    let mut sender = client.sender();
+    thread::scope(move |scope| {
+        scope.spawn(move || {
+            while answer.recv_timeout(Duration::from_millis(10)) == Err(RecvTimeoutError::Timeout) {
+                let _ = sender.write_all(piece);
+            }
+        });
+        let reply = client.reply("POST");
+        drop(answered);
+        reply
+    })
+}
+
+/// The connection's memory serves one body after another; only the body's own bytes go on.
+#[test]
+fn no_body_shows_in_the_next() {
+    let upstream = Upstream::saying(json("{}"));
+    let router = Router::openai(&upstream);
+    let mut client = router.client();
+    let body = |letter: &str, length: usize| format!("{{\"model\":\"gpt-4o\",\"x\":\"{}\"}}", letter.repeat(length));
+    let bodies = [("a", 100_000), ("b", 10), ("c", 300_000), ("d", 20_000), ("e", 90_000)].map(|(letter, length)| body(letter, length));
+    for body in &bodies {
+        assert_eq!(client.call(&Request::post("/v1/chat/completions", body)).status, 200);
+        let in_chunks = Request::new("POST", "/v1/chat/completions").field("content-type", "application/json");
+        let chunks: Vec<_> = body.as_bytes().chunks(5000).take(3).collect();
+        assert_eq!(client.call(&in_chunks.chunked(&chunks)).status, 200);
+    }
+    let sent = bodies.iter().flat_map(|body| [body.as_bytes(), &body.as_bytes()[..body.len().min(15_000)]]);
+    assert_eq!(upstream.requests().len(), 2 * bodies.len());
+    for (request, body) in upstream.requests().iter().zip(sent) {
+        assert!(request.body == body, "{} bytes came, {} were sent", request.body.len(), body.len());
+    }
 }
 
 #[test]
