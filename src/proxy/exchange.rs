@@ -458,7 +458,8 @@ fn sending<'s>(routed: &'s Routed<'_>, request: &Inbound<'_>, upload: &'s mut Up
 fn wants_json(request: &Inbound<'_>, target: &Target<'_>) -> bool {
     let kind = request.headers.text("content-type").unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    let is_json = kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case("+json");
+    let is_json =
+        kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind.as_bytes()[kind.len() - 5..].eq_ignore_ascii_case(b"+json");
     is_json || route::endpoint(target.path).takes_model() && !kind.to_ascii_lowercase().starts_with("multipart/")
 }
 
