@@ -3,7 +3,7 @@
 use super::keys::{Assigned, KeyCache};
 use super::relay::{self, Context, Relayed};
 use super::upstream::{Destination, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
-use super::watch::Watch;
+use super::watch::{EndOnDrop, Watch};
 use crate::call::{BodyLength, Call, End, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId, Verdict};
 use crate::clock::UnixMs;
 use crate::config::{Config, Key, Upstream};
@@ -86,6 +86,7 @@ impl Service for Proxy {
             client: &client,
             started,
         };
+        let watching = EndOnDrop;
         let relayed = match self.send(&routed, request, body, &client) {
             Ok(upstream_reply) => relay::relay(upstream_reply, reply, &context),
             Err(SendFault::Refused(refused)) => Relayed::Unstarted(reply, refused),
@@ -94,7 +95,7 @@ impl Service for Proxy {
                 Relayed::Done(Outcome::failed(0, End::ClientGone, started.elapsed()))
             }
         };
-        Watch::end();
+        drop(watching);
         match relayed {
             Relayed::Done(outcome) => open.settle(outcome),
             Relayed::Unstarted(reply, refused) => {
@@ -276,7 +277,7 @@ impl Proxy {
             (None, None) => return Err(SendFault::Refused(Refusal::new(Reason::Internal, "no key was fetched for this call"))),
         };
         let (401, true, Some(keys), Some(rejected)) = (reply.status, again, &self.keys, assigned) else { return Ok(reply) };
-        match keys.refetch(rejected) {
+        match Watch::aside(|| keys.refetch(rejected)) {
             Ok(fresh) if !fresh.key.matches(rejected.key.expose().as_bytes()) && fresh.provider == rejected.provider => {
                 let base = fresh.base_url.as_ref().unwrap_or(&upstream.base);
                 let outbound = self.outbound(&routed.call, request, base.path());
