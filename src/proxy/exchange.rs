@@ -278,7 +278,7 @@ impl Proxy {
         };
         let (401, true, Some(keys), Some(rejected)) = (reply.status, again, &self.keys, assigned) else { return Ok(reply) };
         match Watch::aside(|| keys.refetch(rejected)) {
-            Ok(fresh) if !fresh.key.matches(rejected.key.expose().as_bytes()) && fresh.provider == rejected.provider => {
+            Ok(fresh) if !fresh.key.matches(rejected.key.expose().as_bytes()) && fresh.is_for(upstream) => {
                 let base = fresh.base_url.as_ref().unwrap_or(&upstream.base);
                 let outbound = self.outbound(&routed.call, request, base.path());
                 self.upstreams.send(&self.assigned(upstream, &fresh)?, &outbound, sending(routed, request, &mut upload), Some(client))
@@ -343,12 +343,18 @@ impl Proxy {
 /// Which upstreams have a key now. In server mode that is the assigned provider; a server that names an address names a gateway that
 /// speaks for both.
 fn usable(upstreams: &[Upstream], assigned: Option<&Assigned>) -> Vec<bool> {
-    let has_key = |upstream: &Upstream| match (&upstream.key, assigned) {
-        (Key::Control, Some(assigned)) => assigned.provider == upstream.protocol || assigned.base_url.is_some(),
-        (Key::Control, None) => false,
-        (Key::Given(_) | Key::None, _) => true,
+    let has_key = |upstream: &Upstream| match &upstream.key {
+        Key::Control => assigned.is_some_and(|assigned| assigned.is_for(upstream)),
+        Key::Given(_) | Key::None => true,
     };
     upstreams.iter().map(has_key).collect()
+}
+
+impl Assigned {
+    /// Whether the key may be sent for calls to this upstream.
+    fn is_for(&self, upstream: &Upstream) -> bool {
+        self.provider == upstream.protocol || self.base_url.is_some()
+    }
 }
 
 /// A request body in memory, counted among all of them while it lives.

@@ -193,3 +193,17 @@ fn a_rejected_call_keeps_its_limits_after_a_question_in_its_midst() {
     let got = Router::start(config).call(&Request::chat());
     assert_eq!((got.status, got.end, got.text().as_str()), (401, End::Broken, "whose"));
 }
+
+#[test]
+fn a_second_key_without_the_gateway_goes_to_its_own_provider_only() {
+    let (gateway, provider) = (Upstream::saying(reply(401, "", "{}")), knowing(OPENAI_KEY));
+    let base = gateway.url();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let control = Upstream::answering(move |_| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0 => json(&format!(r#"{{"provider_key":"sk-KEYCANARY-old","provider":"openai","base_url":"{base}"}}"#)),
+        _ => json(&format!(r#"{{"provider_key":"{OPENAI_KEY}","provider":"openai"}}"#)),
+    });
+    let router = Router::start(config(&control, &provider));
+    assert_eq!(router.call(&Request::messages_stream()).status, 401);
+    assert_eq!((gateway.requests().len(), provider.log(|log| log.connections)), (1, 0), "an OpenAI key in Anthropic's place");
+}
