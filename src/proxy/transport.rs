@@ -41,7 +41,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// An agent on our transport.
 pub(super) fn agent(config: ureq::config::Config, tls: Arc<Tls>, write_timeout: Duration) -> Agent {
-    let connector = ().chain(ConnectProxyConnector::default()).chain(SocketConnector { tls, write_timeout });
+    let proxied = config.proxy().is_some();
+    let connector = ().chain(ConnectProxyConnector::default()).chain(SocketConnector { tls, write_timeout, proxied });
     Agent::with_parts(config, connector, CachingResolver::default())
 }
 
@@ -54,6 +55,8 @@ thread_local! {
 struct SocketConnector {
     tls: Arc<Tls>,
     write_timeout: Duration,
+    /// Whether there is a proxy; the connection to the proxy itself is asked for without one.
+    proxied: bool,
 }
 
 impl std::fmt::Debug for SocketConnector {
@@ -68,17 +71,16 @@ impl<In: Transport> Connector<In> for SocketConnector {
     fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Socket>, Error> {
         let limit = Watch::left_to_connect().or_else(|| details.timeout.not_zero().map(|after| *after)).unwrap_or(CONNECT_LIMIT);
         let until = Instant::now() + limit;
+        let carries = self.proxied && details.config.proxy().is_none();
         let wire = match chained {
-            Some(transport) => {
-                let mut tunnel = TransportAdapter::new(transport.boxed(), details.current_time.clone());
-                tunnel.set_timeout(details.timeout);
-                Wire::Tunnel(Box::new(tunnel))
-            }
+            Some(transport) => Wire::Tunnel(Box::new(TransportAdapter::new(transport.boxed(), details.current_time.clone()))),
             None => Wire::Tcp(self.dial(&details.addrs, limit)?),
         };
         let link = if details.needs_tls() { self.handshake(wire, details.uri, until)? } else { Link::Plain(wire) };
-        Watch::connected(false);
-        Ok(Some(Socket::new(link)))
+        if !carries {
+            Watch::connected(false);
+        }
+        Ok(Some(Socket::new(link, carries)))
     }
 }
 
@@ -151,8 +153,22 @@ impl Read for Wire {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buf),
-            Self::Tunnel(tunnel) => tunnel.read(buf),
+            Self::Tunnel(tunnel) => {
+                tunnel.set_timeout(NextTimeout { after: TICK.into(), reason: ONE_TICK, ..NextTimeout::default() });
+                tunnel.read(buf).map_err(silence)
+            }
         }
+    }
+}
+
+/// The reason of a limit that nothing else has: the read of a tunnel has waited for one [`TICK`].
+const ONE_TICK: Timeout = Timeout::PerCall;
+
+/// A tick of a tunnel, as a socket says it.
+fn silence(fault: io::Error) -> io::Error {
+    match fault.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(Error::Timeout(ONE_TICK)) => io::ErrorKind::WouldBlock.into(),
+        _ => fault,
     }
 }
 
@@ -240,14 +256,17 @@ struct Socket {
     begins: bool,
     progress: bool,
     in_use: bool,
+    /// It leads to a proxy and carries another connection, whose life it shares: it keeps its buffers, and what passes through it is no
+    /// request or reply of the exchange.
+    carries: bool,
     /// A write failed; the upstream may have answered before it stopped reading, so its reply is still looked for.
     broken: Option<io::Error>,
 }
 
 impl Socket {
-    fn new(link: Link) -> Self {
-        let (input, output) = SPARE.take().unwrap_or_default();
-        let mut socket = Self { link, input, output, held: 0, begins: true, progress: false, in_use: true, broken: None };
+    fn new(link: Link, carries: bool) -> Self {
+        let (input, output) = if carries { Default::default() } else { SPARE.take().unwrap_or_default() };
+        let mut socket = Self { link, input, output, held: 0, begins: !carries, progress: false, in_use: true, carries, broken: None };
         socket.size_buffers();
         socket
     }
@@ -380,7 +399,9 @@ impl Transport for Socket {
         if self.held > 0 {
             self.write(self.held)?;
         }
-        Watch::wait();
+        if !self.carries {
+            Watch::wait();
+        }
         let mut waited = Duration::ZERO;
         loop {
             self.input_append_buf();
@@ -389,7 +410,9 @@ impl Transport for Socket {
                 Ok(0) => return self.ended(None),
                 Ok(read) => {
                     *to += read;
-                    Watch::reply_byte();
+                    if !self.carries {
+                        Watch::reply_byte();
+                    }
                     return Ok(true);
                 }
                 Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
@@ -406,8 +429,11 @@ impl Transport for Socket {
     }
 
     /// Asked twice: when an exchange gives the connection back (its end has just been read: fit, without a system call), and when another
-    /// takes it (then one peek: nothing may have come, not even an end).
+    /// takes it (then one peek: nothing may have come, not even an end). One that carries another is only asked when that one is taken.
     fn is_open(&mut self) -> bool {
+        if self.carries {
+            return self.broken.is_none() && self.input().is_empty() && self.link.is_quiet();
+        }
         if std::mem::take(&mut self.in_use) {
             (self.input.from, self.input.to) = (0, 0);
             SPARE.set(Some((std::mem::take(&mut self.input), std::mem::take(&mut self.output))));
