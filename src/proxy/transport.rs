@@ -29,6 +29,9 @@ const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 8 << 10;
 const OUTPUT_MAX: usize = 256 << 10;
 
+/// Bytes of a reply that may wait for something to be made of them: ureq bounds a head below that, but not a chunk's size line or a trailer.
+const INPUT_MAX: usize = 128 << 10;
+
 /// Room for what ureq itself writes of a head: request line, host, framing.
 const OWN_HEAD: usize = 2 << 10;
 
@@ -213,8 +216,13 @@ impl Link {
         }
     }
 
-    /// Whether nothing waits to be read, no end either.
+    /// Whether nothing waits to be read, no end either; under TLS also nothing that has been decrypted already.
     fn is_quiet(&mut self) -> bool {
+        if let Self::Tls(stream) = self
+            && !stream.conn.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed())
+        {
+            return false;
+        }
         match self.wire() {
             Wire::Tcp(stream) => is_quiet(stream),
             Wire::Tunnel(tunnel) => tunnel.get_mut().is_open(),
@@ -350,7 +358,7 @@ impl Buffers for Socket {
             (input.from, input.to) = (0, input.to - input.from);
         }
         if input.to == input.bytes.len() {
-            // A reply's head larger than the buffer; ureq bounds it.
+            // A reply's head larger than the buffer.
             input.bytes.resize(input.bytes.len() + INPUT, 0);
         }
         &mut input.bytes[input.to..]
@@ -401,6 +409,9 @@ impl Transport for Socket {
         }
         if !self.carries {
             Watch::wait();
+        }
+        if self.input().len() >= INPUT_MAX {
+            return Err(io::Error::other("the reply holds a line without an end").into());
         }
         let mut waited = Duration::ZERO;
         loop {

@@ -118,3 +118,24 @@ fn a_stream_cut_without_close_notify_is_cut() {
         assert_eq!(reply.end, super::client::End::Broken, "a reply that ends by close needs close_notify: {reply:?}");
     });
 }
+
+#[test]
+fn bytes_after_a_reply_are_not_the_next_one() {
+    where_trusted("it::tls::bytes_after_a_reply_are_not_the_next_one", &[], |tls| {
+        // The reply fills the router's read buffer to the last byte; what follows lies decrypted behind it.
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 00000\r\n\r\n";
+        let length = (16 << 10) - head.len();
+        let first = [head.replace("00000", &length.to_string()).into_bytes(), vec![b'x'; length]].concat();
+        let upstream = Upstream::start_tls(tls, move |conn| {
+            while conn.request().is_some() {
+                conn.send(&[first.as_slice(), b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged"].concat());
+            }
+        });
+        let router = Router::openai(&upstream);
+        for served in 1..=3 {
+            let reply = router.call(&Request::chat());
+            assert!(reply.body.len() == length && reply.body.iter().all(|byte| *byte == b'x'), "{:?}", reply.text());
+            router.settled(served);
+        }
+    });
+}
