@@ -163,10 +163,12 @@ impl Proxy {
             let message = "this address does not offer an upgrade (no HTTP/2, no WebSocket); send the request without it";
             return Err(Refusal::new(Reason::UpgradeUnsupported, message));
         }
-        if let Some(page) = own_page_of(request.method, bare_path)? {
+        let target = route::parse_target(request.target, request.headers.text("host").unwrap_or_default())?;
+        if target.forced.is_none()
+            && let Some(page) = own_page_of(request.method, target.path)?
+        {
             return Ok(Request::Own(page));
         }
-        let target = route::parse_target(request.target, request.headers.text("host").unwrap_or_default())?;
         let buffered = self.buffer(request, &target, body)?;
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
         let (call, body) = self.route(request, target, buffered, assigned.as_deref())?;
@@ -315,7 +317,8 @@ impl Proxy {
     fn own_page(&self, page: &OwnPage, request: &Inbound<'_>, reply: Responder<'_>) {
         const TEXT: (&str, &[u8]) = ("content-type", b"text/plain; charset=utf-8");
         const JSON: (&str, &[u8]) = ("content-type", b"application/json");
-        log::debug!("{} {}", request.method, request.target);
+        // Without the query: people put keys there.
+        log::debug!("{} {}", request.method, request.target.split('?').next().unwrap_or_default());
         let sent = match page {
             OwnPage::Home => reply.send(200, [TEXT], b"LlmRouter OK"),
             OwnPage::Health => reply.send(200, [JSON], br#"{"status":"ok"}"#),
