@@ -308,13 +308,15 @@ impl Socket {
     }
 
     /// Writes the front of the output buffer. The upstream may have answered and closed before it read everything (413, 401): a failed
-    /// write is remembered, and the reply still looked for.
+    /// write is remembered, and the reply still looked for. A head is wiped behind it: its key is not to wander on with the buffer.
     fn write(&mut self, amount: usize) -> Result<(), Error> {
-        self.held = 0;
+        let head = std::mem::take(&mut self.held);
         if self.broken.is_some() {
             return Ok(());
         }
-        match self.link.write_all(&self.output[..amount]) {
+        let written = self.link.write_all(&self.output[..amount]);
+        self.output[..head].fill(0);
+        match written {
             Ok(()) => Ok(()),
             Err(fault) if is_timeout(&fault) => Err(Error::Timeout(Timeout::SendBody)),
             Err(fault) => {
@@ -529,5 +531,34 @@ fn look_up(host_and_port: String) -> Result<Vec<SocketAddr>, Error> {
         Ok(Ok(addresses)) => Ok(addresses),
         Ok(Err(_)) => Err(Error::HostNotFound),
         Err(_) => Err(Error::Timeout(Timeout::Resolve)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::watch::Begin;
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_key_does_not_stay_in_the_write_buffer() {
+        const FIELDS: &[u8] = b"x: y\r\nauthorization: Bearer sk-canary\r\n";
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let stream = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        let (mut upstream, _) = listener.accept().expect("accept");
+        let limit = Duration::from_secs(10);
+        let begin = Begin { client: None, connect: limit, first_byte: limit, room: 0 };
+        Watch::begin(begin, |fields| fields.extend_from_slice(FIELDS));
+        let mut socket = Socket::new(Link::Plain(Wire::Tcp(stream)), false);
+        for part in [&b"POST / HTTP/1.1\r\n\r\n"[..], b"body"] {
+            socket.output()[..part.len()].copy_from_slice(part);
+            socket.transmit_output(part.len(), NextTimeout::default()).expect("sent");
+        }
+        let sent = [b"POST / HTTP/1.1\r\n", FIELDS, b"\r\nbody"].concat();
+        let mut came = vec![0; sent.len()];
+        upstream.read_exact(&mut came).expect("the request");
+        assert_eq!(String::from_utf8_lossy(&came), String::from_utf8_lossy(&sent));
+        assert!(memchr::memmem::find(&socket.output, b"sk-canary").is_none());
+        Watch::end();
     }
 }
