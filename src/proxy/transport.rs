@@ -318,7 +318,8 @@ impl Socket {
         self.output[..head].fill(0);
         match written {
             Ok(()) => Ok(()),
-            Err(fault) if is_timeout(&fault) => Err(Error::Timeout(Timeout::SendBody)),
+            // With a reply there, the upstream does not want the rest.
+            Err(fault) if is_timeout(&fault) && self.link.is_quiet() => Err(Error::Timeout(Timeout::SendBody)),
             Err(fault) => {
                 self.broken = Some(fault);
                 Ok(())
