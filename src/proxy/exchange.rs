@@ -3,7 +3,7 @@
 use super::keys::{Assigned, KeyCache};
 use super::relay::{self, Context, Relayed};
 use super::upstream::{Destination, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
-use super::watch::Watch;
+use super::watch::{EndOnDrop, Watch};
 use crate::call::{BodyLength, Call, End, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId, Verdict};
 use crate::clock::UnixMs;
 use crate::config::{Config, Key, Limits, Upstream};
@@ -95,6 +95,7 @@ impl Service for Proxy {
             client: &client,
             started,
         };
+        let watching = EndOnDrop;
         let relayed = match self.send(&routed, request, body, &client) {
             Ok(upstream_reply) => relay::relay(upstream_reply, reply, &context),
             Err(SendFault::Refused(refused)) => Relayed::Unstarted(reply, refused),
@@ -103,7 +104,7 @@ impl Service for Proxy {
                 Relayed::Done(Outcome::failed(0, End::ClientGone, started.elapsed()))
             }
         };
-        Watch::end();
+        drop(watching);
         match relayed {
             Relayed::Done(outcome) => open.settle(outcome),
             Relayed::Unstarted(reply, refused) => {
@@ -171,10 +172,12 @@ impl Proxy {
             let message = "this address does not offer an upgrade (no HTTP/2, no WebSocket); send the request without it";
             return Err(Refusal::new(Reason::UpgradeUnsupported, message));
         }
-        if let Some(page) = own_page_of(request.method, bare_path)? {
+        let target = route::parse_target(request.target, request.headers.text("host").unwrap_or_default())?;
+        if target.forced.is_none()
+            && let Some(page) = own_page_of(request.method, target.path)?
+        {
             return Ok(Request::Own(page));
         }
-        let target = route::parse_target(request.target, request.headers.text("host").unwrap_or_default())?;
         let buffered = self.buffer(request, &target, body)?;
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
         let (call, body) = self.route(request, target, buffered, assigned.as_deref())?;
@@ -286,8 +289,8 @@ impl Proxy {
             (None, None) => return Err(SendFault::Refused(Refusal::new(Reason::Internal, "no key was fetched for this call"))),
         };
         let (401, true, Some(keys), Some(rejected)) = (reply.status, again, &self.keys, assigned) else { return Ok(reply) };
-        match keys.refetch(rejected) {
-            Ok(fresh) if !fresh.key.matches(rejected.key.expose().as_bytes()) && fresh.provider == rejected.provider => {
+        match Watch::aside(|| keys.refetch(rejected)) {
+            Ok(fresh) if !fresh.key.matches(rejected.key.expose().as_bytes()) && fresh.is_for(upstream) => {
                 let base = fresh.base_url.as_ref().unwrap_or(&upstream.base);
                 let outbound = self.outbound(&routed.call, request, base.path());
                 self.upstreams.send(&self.assigned(upstream, &fresh)?, &outbound, sending(routed, request, &mut upload), Some(client))
@@ -324,7 +327,8 @@ impl Proxy {
     fn own_page(&self, page: &OwnPage, request: &Inbound<'_>, reply: Responder<'_>) {
         const TEXT: (&str, &[u8]) = ("content-type", b"text/plain; charset=utf-8");
         const JSON: (&str, &[u8]) = ("content-type", b"application/json");
-        log::debug!("{} {}", request.method, request.target);
+        // Without the query: people put keys there.
+        log::debug!("{} {}", request.method, request.target.split('?').next().unwrap_or_default());
         let sent = match page {
             OwnPage::Home => reply.send(200, [TEXT], b"LlmRouter OK"),
             OwnPage::Health => reply.send(200, [JSON], br#"{"status":"ok"}"#),
@@ -352,12 +356,18 @@ impl Proxy {
 /// Which upstreams have a key now. In server mode that is the assigned provider; a server that names an address names a gateway that
 /// speaks for both.
 fn usable(upstreams: &[Upstream], assigned: Option<&Assigned>) -> Vec<bool> {
-    let has_key = |upstream: &Upstream| match (&upstream.key, assigned) {
-        (Key::Control, Some(assigned)) => assigned.provider == upstream.protocol || assigned.base_url.is_some(),
-        (Key::Control, None) => false,
-        (Key::Given(_) | Key::None, _) => true,
+    let has_key = |upstream: &Upstream| match &upstream.key {
+        Key::Control => assigned.is_some_and(|assigned| assigned.is_for(upstream)),
+        Key::Given(_) | Key::None => true,
     };
     upstreams.iter().map(has_key).collect()
+}
+
+impl Assigned {
+    /// Whether the key may be sent for calls to this upstream.
+    fn is_for(&self, upstream: &Upstream) -> bool {
+        self.provider == upstream.protocol || self.base_url.is_some()
+    }
 }
 
 /// A request body in memory, counted among all of them while it lives.
@@ -479,7 +489,8 @@ fn sending<'s>(routed: &'s Routed<'_>, request: &Inbound<'_>, upload: &'s mut Up
 fn wants_json(request: &Inbound<'_>, target: &Target<'_>) -> bool {
     let kind = request.headers.text("content-type").unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    let is_json = kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case("+json");
+    let is_json =
+        kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind.as_bytes()[kind.len() - 5..].eq_ignore_ascii_case(b"+json");
     is_json || route::endpoint(target.path).takes_model() && !kind.to_ascii_lowercase().starts_with("multipart/")
 }
 

@@ -30,6 +30,9 @@ const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 8 << 10;
 const OUTPUT_MAX: usize = 256 << 10;
 
+/// Bytes of a reply that may wait for something to be made of them: ureq bounds a head below that, but not a chunk's size line or a trailer.
+const INPUT_MAX: usize = 128 << 10;
+
 /// Room for what ureq itself writes of a head: request line, host, framing.
 const OWN_HEAD: usize = 2 << 10;
 
@@ -42,7 +45,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// An agent on our transport.
 pub(super) fn agent(config: ureq::config::Config, tls: Arc<Tls>, write_timeout: Duration) -> Agent {
-    let connector = ().chain(ConnectProxyConnector::default()).chain(SocketConnector { tls, write_timeout });
+    let proxied = config.proxy().is_some();
+    let connector = ().chain(ConnectProxyConnector::default()).chain(SocketConnector { tls, write_timeout, proxied });
     Agent::with_parts(config, connector, CachingResolver::default())
 }
 
@@ -55,6 +59,8 @@ thread_local! {
 struct SocketConnector {
     tls: Arc<Tls>,
     write_timeout: Duration,
+    /// Whether there is a proxy; the connection to the proxy itself is asked for without one.
+    proxied: bool,
 }
 
 impl std::fmt::Debug for SocketConnector {
@@ -69,20 +75,19 @@ impl<In: Transport> Connector<In> for SocketConnector {
     fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Socket>, Error> {
         let limit = Watch::left_to_connect().or_else(|| details.timeout.not_zero().map(|after| *after)).unwrap_or(CONNECT_LIMIT);
         let until = Instant::now() + limit;
+        let carries = self.proxied && details.config.proxy().is_none();
         let wire = match chained {
-            Some(transport) => {
-                let mut tunnel = TransportAdapter::new(transport.boxed(), details.current_time.clone());
-                tunnel.set_timeout(details.timeout);
-                Wire::Tunnel(Box::new(tunnel))
-            }
+            Some(transport) => Wire::Tunnel(Box::new(TransportAdapter::new(transport.boxed(), details.current_time.clone()))),
             None => {
                 let stream = self.dial(&details.addrs, limit)?;
                 Wire::Tcp { _handle: Handle::of(&stream), stream }
             }
         };
         let link = if details.needs_tls() { self.handshake(wire, details.uri, until)? } else { Link::Plain(wire) };
-        Watch::connected(false);
-        Ok(Some(Socket::new(link)))
+        if !carries {
+            Watch::connected(false);
+        }
+        Ok(Some(Socket::new(link, carries)))
     }
 }
 
@@ -156,8 +161,22 @@ impl Read for Wire {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp { stream, .. } => stream.read(buf),
-            Self::Tunnel(tunnel) => tunnel.read(buf),
+            Self::Tunnel(tunnel) => {
+                tunnel.set_timeout(NextTimeout { after: TICK.into(), reason: ONE_TICK, ..NextTimeout::default() });
+                tunnel.read(buf).map_err(silence)
+            }
         }
+    }
+}
+
+/// The reason of a limit that nothing else has: the read of a tunnel has waited for one [`TICK`].
+const ONE_TICK: Timeout = Timeout::PerCall;
+
+/// A tick of a tunnel, as a socket says it.
+fn silence(fault: io::Error) -> io::Error {
+    match fault.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(Error::Timeout(ONE_TICK)) => io::ErrorKind::WouldBlock.into(),
+        _ => fault,
     }
 }
 
@@ -202,8 +221,13 @@ impl Link {
         }
     }
 
-    /// Whether nothing waits to be read, no end either.
+    /// Whether nothing waits to be read, no end either; under TLS also nothing that has been decrypted already.
     fn is_quiet(&mut self) -> bool {
+        if let Self::Tls(stream) = self
+            && !stream.conn.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed())
+        {
+            return false;
+        }
         match self.wire() {
             Wire::Tcp { stream, .. } => is_quiet(stream),
             Wire::Tunnel(tunnel) => tunnel.get_mut().is_open(),
@@ -245,14 +269,17 @@ struct Socket {
     begins: bool,
     progress: bool,
     in_use: bool,
+    /// It leads to a proxy and carries another connection, whose life it shares: it keeps its buffers, and what passes through it is no
+    /// request or reply of the exchange.
+    carries: bool,
     /// A write failed; the upstream may have answered before it stopped reading, so its reply is still looked for.
     broken: Option<io::Error>,
 }
 
 impl Socket {
-    fn new(link: Link) -> Self {
-        let (input, output) = SPARE.take().unwrap_or_default();
-        let mut socket = Self { link, input, output, held: 0, begins: true, progress: false, in_use: true, broken: None };
+    fn new(link: Link, carries: bool) -> Self {
+        let (input, output) = if carries { Default::default() } else { SPARE.take().unwrap_or_default() };
+        let mut socket = Self { link, input, output, held: 0, begins: !carries, progress: false, in_use: true, carries, broken: None };
         socket.size_buffers();
         socket
     }
@@ -286,15 +313,18 @@ impl Socket {
     }
 
     /// Writes the front of the output buffer. The upstream may have answered and closed before it read everything (413, 401): a failed
-    /// write is remembered, and the reply still looked for.
+    /// write is remembered, and the reply still looked for. A head is wiped behind it: its key is not to wander on with the buffer.
     fn write(&mut self, amount: usize) -> Result<(), Error> {
-        self.held = 0;
+        let head = std::mem::take(&mut self.held);
         if self.broken.is_some() {
             return Ok(());
         }
-        match self.link.write_all(&self.output[..amount]) {
+        let written = self.link.write_all(&self.output[..amount]);
+        self.output[..head].fill(0);
+        match written {
             Ok(()) => Ok(()),
-            Err(fault) if is_timeout(&fault) => Err(Error::Timeout(Timeout::SendBody)),
+            // With a reply there, the upstream does not want the rest.
+            Err(fault) if is_timeout(&fault) && self.link.is_quiet() => Err(Error::Timeout(Timeout::SendBody)),
             Err(fault) => {
                 self.broken = Some(fault);
                 Ok(())
@@ -336,7 +366,7 @@ impl Buffers for Socket {
             (input.from, input.to) = (0, input.to - input.from);
         }
         if input.to == input.bytes.len() {
-            // A reply's head larger than the buffer; ureq bounds it.
+            // A reply's head larger than the buffer.
             input.bytes.resize(input.bytes.len() + INPUT, 0);
         }
         &mut input.bytes[input.to..]
@@ -385,7 +415,12 @@ impl Transport for Socket {
         if self.held > 0 {
             self.write(self.held)?;
         }
-        Watch::wait();
+        if !self.carries {
+            Watch::wait();
+        }
+        if self.input().len() >= INPUT_MAX {
+            return Err(io::Error::other("the reply holds a line without an end").into());
+        }
         let mut waited = Duration::ZERO;
         loop {
             self.input_append_buf();
@@ -394,7 +429,9 @@ impl Transport for Socket {
                 Ok(0) => return self.ended(None),
                 Ok(read) => {
                     *to += read;
-                    Watch::reply_byte();
+                    if !self.carries {
+                        Watch::reply_byte();
+                    }
                     return Ok(true);
                 }
                 Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
@@ -411,8 +448,11 @@ impl Transport for Socket {
     }
 
     /// Asked twice: when an exchange gives the connection back (its end has just been read: fit, without a system call), and when another
-    /// takes it (then one peek: nothing may have come, not even an end).
+    /// takes it (then one peek: nothing may have come, not even an end). One that carries another is only asked when that one is taken.
     fn is_open(&mut self) -> bool {
+        if self.carries {
+            return self.broken.is_none() && self.input().is_empty() && self.link.is_quiet();
+        }
         if std::mem::take(&mut self.in_use) {
             (self.input.from, self.input.to) = (0, 0);
             SPARE.set(Some((std::mem::take(&mut self.input), std::mem::take(&mut self.output))));
@@ -497,5 +537,34 @@ fn look_up(host_and_port: String) -> Result<Vec<SocketAddr>, Error> {
         Ok(Ok(addresses)) => Ok(addresses),
         Ok(Err(_)) => Err(Error::HostNotFound),
         Err(_) => Err(Error::Timeout(Timeout::Resolve)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::watch::Begin;
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_key_does_not_stay_in_the_write_buffer() {
+        const FIELDS: &[u8] = b"x: y\r\nauthorization: Bearer sk-canary\r\n";
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let stream = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        let (mut upstream, _) = listener.accept().expect("accept");
+        let limit = Duration::from_secs(10);
+        let begin = Begin { client: None, connect: limit, first_byte: limit, room: 0 };
+        Watch::begin(begin, |fields| fields.extend_from_slice(FIELDS));
+        let mut socket = Socket::new(Link::Plain(Wire::Tcp(stream)), false);
+        for part in [&b"POST / HTTP/1.1\r\n\r\n"[..], b"body"] {
+            socket.output()[..part.len()].copy_from_slice(part);
+            socket.transmit_output(part.len(), NextTimeout::default()).expect("sent");
+        }
+        let sent = [b"POST / HTTP/1.1\r\n", FIELDS, b"\r\nbody"].concat();
+        let mut came = vec![0; sent.len()];
+        upstream.read_exact(&mut came).expect("the request");
+        assert_eq!(String::from_utf8_lossy(&came), String::from_utf8_lossy(&sent));
+        assert!(memchr::memmem::find(&socket.output, b"sk-canary").is_none());
+        Watch::end();
     }
 }

@@ -65,6 +65,15 @@ pub(super) enum Enough {
     ClientGone,
 }
 
+/// Ends the exchange on this thread when dropped: no way out, a panic least of all, leaves its key and client to the next request.
+pub(super) struct EndOnDrop;
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        Watch::end();
+    }
+}
+
 /// What an exchange begins with.
 pub(super) struct Begin {
     /// Peeked at while the upstream is silent.
@@ -111,6 +120,21 @@ impl Watch {
             zeroize::Zeroize::zeroize(&mut fields);
             *watch = Self { fields, ..Self::none() };
         });
+    }
+
+    /// Runs what is no part of the exchange but happens in its midst, such as a question to the control server: none of its fields go with
+    /// that, and none of its limits hold there.
+    pub(super) fn aside<R>(other: impl FnOnce() -> R) -> R {
+        struct Back(Option<Watch>);
+        impl Drop for Back {
+            fn drop(&mut self) {
+                if let Some(watch) = self.0.take() {
+                    WATCH.set(watch);
+                }
+            }
+        }
+        let _back = Back(Some(WATCH.replace(Self::none())));
+        other()
     }
 
     /// What has been seen of the exchange.

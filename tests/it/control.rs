@@ -1,7 +1,7 @@
 //! Server mode: the key comes from a control server.
 
 use super::WAIT;
-use super::client::Request;
+use super::client::{End, Request};
 use super::rig::{ANTHROPIC_KEY, OPENAI_KEY, Router, TOKEN};
 use super::upstream::{Recorded, Upstream, json, reply};
 use iron_runtime::config::{Control, Key};
@@ -161,4 +161,49 @@ fn addresses_and_defaults_of_create() {
     router.shutdown();
     assert!(iron_runtime::LlmRouter::create("", control.url(), 300).is_err());
     assert!(iron_runtime::LlmRouter::create(TOKEN, "nonsense", 300).is_err());
+}
+
+#[test]
+fn the_control_server_sees_nothing_of_a_call() {
+    let (control, provider) = (giving(&["sk-KEYCANARY-old", OPENAI_KEY], "openai"), knowing(OPENAI_KEY));
+    let router = Router::start(config(&control, &provider));
+    assert_eq!(router.call(&Request::chat().field("x-private", "for the provider only")).status, 200);
+    let asked = control.requests();
+    assert_eq!(asked.len(), 2);
+    for request in asked {
+        let raw = String::from_utf8_lossy(&request.raw).into_owned();
+        assert!(!raw.contains("KEYCANARY") && !raw.contains("x-private"), "{raw}");
+    }
+}
+
+#[test]
+fn a_rejected_call_keeps_its_limits_after_a_question_in_its_midst() {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let control = Upstream::answering(move |_| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0 => json(r#"{"provider_key":"sk-KEYCANARY-old","provider":"openai"}"#),
+        _ => reply(500, "", "{}"),
+    });
+    let provider = Upstream::start(|conn| {
+        conn.request();
+        conn.send(b"HTTP/1.1 401 No\r\ncontent-length: 9\r\n\r\nwhose");
+        conn.eof();
+    });
+    let mut config = config(&control, &provider);
+    config.timeouts.idle = Duration::from_millis(300);
+    let got = Router::start(config).call(&Request::chat());
+    assert_eq!((got.status, got.end, got.text().as_str()), (401, End::Broken, "whose"));
+}
+
+#[test]
+fn a_second_key_without_the_gateway_goes_to_its_own_provider_only() {
+    let (gateway, provider) = (Upstream::saying(reply(401, "", "{}")), knowing(OPENAI_KEY));
+    let base = gateway.url();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let control = Upstream::answering(move |_| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0 => json(&format!(r#"{{"provider_key":"sk-KEYCANARY-old","provider":"openai","base_url":"{base}"}}"#)),
+        _ => json(&format!(r#"{{"provider_key":"{OPENAI_KEY}","provider":"openai"}}"#)),
+    });
+    let router = Router::start(config(&control, &provider));
+    assert_eq!(router.call(&Request::messages_stream()).status, 401);
+    assert_eq!((gateway.requests().len(), provider.log(|log| log.connections)), (1, 0), "an OpenAI key in Anthropic's place");
 }

@@ -14,6 +14,7 @@ mod failures;
 mod headers;
 mod life;
 mod passthrough;
+mod proxied;
 mod routing;
 mod streams;
 mod tls;

@@ -284,3 +284,13 @@ fn a_reply_with_many_fields_comes_through() {
     assert_eq!(got.status, 200, "{}", got.text());
     assert!((0..90).all(|n| got.head.get(&format!("x-field-{n}")).is_some()));
 }
+
+#[test]
+fn a_content_type_of_any_letters_goes_through() {
+    // Its fifth byte from the end lies inside a letter.
+    const KIND: &str = "a\u{e9}json";
+    let upstream = Upstream::saying(json("{}"));
+    let router = Router::openai(&upstream);
+    let reply = router.call(&Request::new("POST", "/v1/anything").field("content-type", KIND).body("x"));
+    assert_eq!((reply.status, upstream.request().head.get("content-type").as_deref()), (200, Some(KIND)));
+}

@@ -7,7 +7,7 @@ use iron_runtime::policy::Totals;
 use iron_runtime::{Config, LlmRouter, Secret};
 use std::process::Command;
 use std::sync::{Mutex, Once};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What every provider key of the tests holds; it must never be seen outside the provider.
 pub(crate) const CANARY: &str = "KEYCANARY";
@@ -153,6 +153,14 @@ fn watch_log() {
         log::set_logger(&Watch).expect("the only logger");
         log::set_max_level(log::LevelFilter::Debug);
     });
+}
+
+/// Returns when whoever waits in a read has looked up more than once: when another router has given up on a silent provider.
+pub(crate) fn a_silence() {
+    let silent = Upstream::start(|conn| conn.eof());
+    let mut config = openai(&silent);
+    config.timeouts.first_byte = Duration::from_millis(600);
+    assert_eq!(Router::start(config).call(&Request::chat()).status, 504);
 }
 
 /// Runs the test `name` again in a process of its own, with these variables set. True in that process; false in the one that started it,

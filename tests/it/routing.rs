@@ -1,7 +1,7 @@
 //! Whom a request goes to.
 
 use super::client::Request;
-use super::rig::{self, Router};
+use super::rig::{self, Router, TOKEN};
 use super::upstream::{Upstream, json};
 use iron_runtime::Protocol;
 
@@ -112,5 +112,16 @@ fn broken_json_is_refused() {
         let reply = router.call(&Request::post(CHAT, body));
         assert_eq!(reply.error(), (400, "invalid_json".into()), "{body:?}");
     }
+    assert_eq!(upstream.log(|log| log.connections), 0);
+}
+
+#[test]
+fn the_routers_own_pages_by_their_whole_address() {
+    let upstream = Upstream::saying(json("{}"));
+    let router = Router::openai(&upstream);
+    // The query is a canary for the log.
+    let target = format!("http://127.0.0.1/stats?token={TOKEN}");
+    assert!(router.call(&Request::get(&target)).json()["in_flight"].is_u64());
+    assert_eq!(router.call(&Request::post("http://127.0.0.1/stats", "{}")).error().0, 405);
     assert_eq!(upstream.log(|log| log.connections), 0);
 }

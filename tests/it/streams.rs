@@ -285,3 +285,19 @@ fn a_pipelined_request_is_not_a_client_that_has_left() {
     }
     assert_eq!(router.settled(2), (2, 0, 0));
 }
+
+#[test]
+fn a_chunk_size_without_an_end_is_not_collected() {
+    let upstream = Upstream::start(|conn| {
+        conn.request();
+        conn.send(&chunked_head(200, ""));
+        conn.send(b"5\r\nhello\r\n");
+        // Far more than any line may have: the router closes.
+        let line = vec![b'1'; 1 << 20];
+        let _ = (0..64).take_while(|_| conn.send(&line)).count();
+        conn.eof();
+    });
+    let reply = Router::openai(&upstream).call(&Request::chat());
+    assert_eq!((reply.text().as_str(), reply.end), ("hello", End::Broken));
+    upstream.wait("the close", |log| log.closed == 1);
+}

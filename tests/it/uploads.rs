@@ -271,3 +271,27 @@ fn a_client_that_waits_for_100_gets_it() {
         assert!(upstream.requests().pop().expect("request").head.get("expect").is_none());
     }
 }
+
+#[test]
+fn a_refusal_is_told_when_the_provider_takes_no_more() {
+    let (told, over) = channel::<()>();
+    let over = std::sync::Mutex::new(over);
+    let upstream = Upstream::start(move |conn| {
+        conn.head();
+        conn.send(&reply(413, "", "too much"));
+        // Neither read nor closed before the client has its answer.
+        let _ = over.lock().expect("channel").recv();
+    });
+    let mut config = rig::openai(&upstream);
+    config.timeouts.write = std::time::Duration::from_millis(300);
+    let router = Router::start(config);
+    let mut client = router.client();
+    let mut sender = client.sender();
+    let upload = Request::new("POST", "/v1/files").field("content-type", "audio/wav").body(vec![b'x'; 32 << 20]);
+    let sending = thread::spawn(move || sender.write_all(&upload.bytes()));
+    let got = client.reply("POST");
+    assert_eq!((got.status, got.text().as_str()), (413, "too much"));
+    drop(told);
+    // Whether the rest of the upload was still taken does not matter.
+    let _ = sending.join().expect("sender");
+}
