@@ -33,10 +33,24 @@ pub struct Config {
     pub control: Option<Control>,
     /// A PEM file of root certificates that replace the bundled ones. `None`: the one `SSL_CERT_FILE` names, if it is set.
     pub ca_file: Option<PathBuf>,
+    /// What listens. Default our own server.
+    pub listener: Listener,
     /// Sizes and counts.
     pub limits: Limits,
     /// Times.
     pub timeouts: Timeouts,
+}
+
+/// The HTTP server in front.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Listener {
+    /// Our own, with every limit of [`Limits`] and [`Timeouts`].
+    #[default]
+    Own,
+    /// The crate `tiny_http`, with its faults: `tests/why_not_tiny_http.rs` shows them.
+    #[cfg(feature = "tiny_http")]
+    TinyHttp,
 }
 
 impl Default for Config {
@@ -49,6 +63,7 @@ impl Default for Config {
             upstreams: Vec::new(),
             control: None,
             ca_file: None,
+            listener: Listener::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

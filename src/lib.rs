@@ -51,3 +51,8 @@ pub use error::Error;
 #[cfg(feature = "enabled")]
 pub use router::LlmRouter;
 pub use secret::Secret;
+
+/// The README's Rust example, run as a doc test.
+#[cfg(all(doctest, feature = "enabled"))]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeExamples;

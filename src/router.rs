@@ -2,9 +2,11 @@
 
 use crate::call::Protocol;
 use crate::clock::UnixMs;
-use crate::config::{Config, Control, Key, Upstream};
+use crate::config::{Config, Control, Key, Listener, Upstream};
 use crate::error::Error;
 use crate::event::Event;
+#[cfg(feature = "tiny_http")]
+use crate::http::TinyServer;
 use crate::http::{Server, ServerLimits};
 use crate::policy::{AccessRules, Totals};
 use crate::proxy::exchange::Proxy;
@@ -29,13 +31,20 @@ use std::time::{Duration, SystemTime};
 /// ```
 pub struct LlmRouter {
     proxy: Arc<Proxy>,
-    server: Server,
+    front: Front,
     token: Secret,
     host: String,
     port: u16,
     drain: Duration,
     provider: Option<Protocol>,
     running: AtomicBool,
+}
+
+/// The HTTP server in front.
+enum Front {
+    Own(Server),
+    #[cfg(feature = "tiny_http")]
+    Tiny(TinyServer),
 }
 
 /// OpenAI's address.
@@ -60,7 +69,7 @@ impl LlmRouter {
         let token = client_token(&config)?;
         let (host, port, drain) = (config.host.clone(), config.port, config.timeouts.drain);
         let provider = config.upstreams.iter().find(|upstream| !matches!(upstream.key, Key::Control)).map(|upstream| upstream.protocol);
-        let limits = server_limits(&config);
+        let (listens, limits) = (config.listener, server_limits(&config));
         let rules = AccessRules { allow_hosts: config.allow_hosts.clone(), token: token.clone() };
         let bind = |source| Error::Bind { address: format!("{host}:{port}"), source };
         let listener = Server::listen(&host, port).map_err(bind)?;
@@ -68,10 +77,14 @@ impl LlmRouter {
         if let Some(Err(refused)) = proxy.keys().map(|keys| keys.get()) {
             log::warn!("{}", refused.message);
         }
-        let server = Server::start(listener, limits, proxy.clone()).map_err(bind)?;
-        let port = server.address().port();
+        let front = match listens {
+            Listener::Own => Front::Own(Server::start(listener, limits, proxy.clone()).map_err(bind)?),
+            #[cfg(feature = "tiny_http")]
+            Listener::TinyHttp => Front::Tiny(TinyServer::start(listener, limits, proxy.clone()).map_err(bind)?),
+        };
+        let port = front.port();
         tell::log(&Event::RouterStarted { at: now(), port });
-        Ok(Self { proxy, server, token, host, port, drain, provider, running: AtomicBool::new(true) })
+        Ok(Self { proxy, front, token, host, port, drain, provider, running: AtomicBool::new(true) })
     }
 
     /// Server mode: the keys come from the control server at `server_url`, which knows us by the IC token `api_key`.
@@ -185,9 +198,9 @@ impl LlmRouter {
             return;
         }
         self.proxy.close();
-        let report = self.server.stop(drain);
-        if report.cut > 0 {
-            log::warn!("{} calls under way were cut after {} s", report.cut, drain.as_secs_f64());
+        let cut = self.front.stop(drain);
+        if cut > 0 {
+            log::warn!("{cut} calls under way were cut after {} s", drain.as_secs_f64());
         }
         tell::log(&Event::RouterStopped { at: now() });
     }
@@ -195,6 +208,28 @@ impl LlmRouter {
     /// How long [`LlmRouter::shutdown`] waits for calls under way.
     pub fn drain(&self) -> Duration {
         self.drain
+    }
+}
+
+impl Front {
+    fn port(&self) -> u16 {
+        match self {
+            Self::Own(server) => server.address().port(),
+            #[cfg(feature = "tiny_http")]
+            Self::Tiny(server) => server.address().port(),
+        }
+    }
+
+    /// Stops; how many calls had to be cut.
+    fn stop(&self, drain: Duration) -> usize {
+        match self {
+            Self::Own(server) => server.stop(drain).cut,
+            #[cfg(feature = "tiny_http")]
+            Self::Tiny(server) => {
+                server.stop();
+                0
+            }
+        }
     }
 }
 
