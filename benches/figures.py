@@ -102,6 +102,7 @@ def open_streams(router: int, count: int) -> "List[socket.socket]":
 
 
 def main() -> None:
+    """Measure and print."""
     iron = sys.argv[1] if len(sys.argv) > 1 else "target/release/iron-runtime"
     print(f"binary: {os.path.getsize(iron) / 1e6:.2f} MB")
     mock_process, mock = start(iron, "mock", "--port", "0")

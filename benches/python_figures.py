@@ -52,31 +52,40 @@ def ms_of(call: Callable[[], object], count: int = 20) -> List[float]:
 
 
 def overhead() -> None:
-    """The SDK through a router against the SDK straight to the mock, in turns, so that both see the same machine."""
+    """The SDK through a router against the SDK straight to the mock."""
     from openai import OpenAI
 
     command = [sys.executable, "-m", "iron_runtime", "mock", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as mock:
+    mock = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
         assert mock.stdout is not None
         url = mock.stdout.readline().split()[-1]
         with LlmRouter(provider_key="sk-x", base_urls={"openai": url}) as router:
             straight = OpenAI(base_url=url + "/v1", api_key="sk-x")
             routed = OpenAI(base_url=router.base_url, api_key=router.api_key)
-            times: Dict[str, List[float]] = {"straight": [], "routed": []}
-            for turn in range(110):
-                for name, client in (("straight", straight), ("routed", routed)):
-                    measured = ms_of(lambda client=client: client.chat.completions.create(**BODY))  # type: ignore[misc]
-                    if turn >= 10:
-                        times[name] += measured
-            p50 = {name: statistics.median(values) for name, values in times.items()}
+            calls = {"straight": lambda: straight.chat.completions.create(**BODY), "routed": lambda: routed.chat.completions.create(**BODY)}
+            p50 = in_turns(calls)
             print(f"openai call, straight to the mock: {p50['straight']:.3f} ms p50")
             print(f"openai call, through the router:   {p50['routed']:.3f} ms p50")
             print(f"overhead of the router:            {p50['routed'] - p50['straight']:.3f} ms p50")
             raw(url, router)
+    finally:
         mock.terminate()
+        mock.communicate()
 
 
-def raw(url: str, router: LlmRouter, times: "dict[str, List[float]]") -> None:
+def in_turns(calls: Dict[str, Callable[[], object]]) -> Dict[str, float]:
+    """The medians of several calls, measured in turns, so that all of them see the same machine."""
+    times: Dict[str, List[float]] = {name: [] for name in calls}
+    for turn in range(110):
+        for name, call in calls.items():
+            measured = ms_of(call)
+            if turn >= 10:
+                times[name] += measured
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def raw(url: str, router: LlmRouter) -> None:
     """The same with nothing but a kept-alive connection: what the router itself costs."""
     import http.client
 
@@ -92,13 +101,7 @@ def raw(url: str, router: LlmRouter, times: "dict[str, List[float]]") -> None:
         connection.request("POST", "/v1/chat/completions", body, fields)
         assert connection.getresponse().read()
 
-    times: Dict[str, List[float]] = {"straight": [], "routed": []}
-    for turn in range(60):
-        for name in connections:
-            measured = ms_of(lambda name=name: call(name))  # type: ignore[misc]
-            if turn >= 10:
-                times[name] += measured
-    p50 = {name: statistics.median(values) for name, values in times.items()}
+    p50 = in_turns({name: lambda name=name: call(name) for name in connections})  # type: ignore[misc]
     print(f"the same over http.client:         {p50['routed'] - p50['straight']:.3f} ms p50")
 
 

@@ -62,14 +62,17 @@ def nobody_s_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 def mock() -> Iterator[MockProvider]:
     """The mock provider in a process of its own."""
     command = [sys.executable, "-m", "iron_runtime", "mock", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment(IRON_LOG="warn")) as process:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment(IRON_LOG="warn"))
+    try:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         url = next(line.split()[-1] for line in lines if line.startswith("listening on "))
         exported = next(line for line in lines if line.startswith("export "))
         yield MockProvider(url, dict(word.split("=", 1) for word in exported.split()[1:])["IC_TOKEN"])
+    finally:
         process.terminate()
-        assert process.wait(20) == 0
+        process.communicate(timeout=20)
+    assert process.returncode == 0
 
 
 @pytest.fixture(scope="session")

@@ -169,7 +169,10 @@ def test_exceptions_inside_the_with() -> None:
     )
 
 
+# A shell may have had Ctrl-C ignored for what it runs in the background.
 INTERRUPTED = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 """

@@ -1,6 +1,6 @@
 //! What the Python files of the package call: the command, the log, the end of the interpreter, the first moments of a forked child.
 
-use super::router::stop_all;
+use super::router::stop_at_once;
 use super::{logs, process};
 use pyo3::prelude::*;
 use std::time::SystemTime;
@@ -43,7 +43,7 @@ pub(super) fn take_inherited_sockets() -> Vec<i32> {
 #[pyo3(name = "_end")]
 pub(super) fn end(py: Python<'_>) {
     let Some(process) = process::here() else { return };
-    py.detach(|| stop_all(process));
+    py.detach(|| stop_at_once(process.take_routers()));
     if let Some(queue) = process.log() {
         queue.close();
     }

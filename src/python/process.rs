@@ -6,7 +6,7 @@
 use super::logs::Queue;
 use super::router::Running;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::{Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 /// How many processes may be forked from each other in a row, each with routers of its own, before logs and the orderly end are no more.
 const GENERATIONS: usize = 64;
@@ -48,8 +48,9 @@ impl Process {
         routers.push(router);
     }
 
-    /// The routers of this process.
-    pub(super) fn take_routers(&self) -> Vec<Weak<Running>> {
-        std::mem::take(&mut *self.routers.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The routers of this process that still exist.
+    pub(super) fn take_routers(&self) -> Vec<Arc<Running>> {
+        let routers = std::mem::take(&mut *self.routers.lock().unwrap_or_else(PoisonError::into_inner));
+        routers.iter().filter_map(Weak::upgrade).collect()
     }
 }

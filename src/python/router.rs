@@ -5,9 +5,12 @@ use super::{errors, logs, process};
 use crate::mock::Mock;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+/// The longest that "at once" may take.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// How often a call that waits looks whether Ctrl-C was pressed.
 const SIGNALS: Duration = Duration::from_millis(50);
@@ -30,10 +33,16 @@ impl Running {
     }
 }
 
-/// Stops every router of the process: at once, for nobody is left to wait.
-pub(super) fn stop_all(process: &process::Process) {
-    for router in process.take_routers().iter().filter_map(Weak::upgrade) {
-        router.stop(Some(Duration::ZERO));
+/// Stops routers at once, where nobody is left to wait: at the end of the interpreter and in its collector. What can't be woken, such as a
+/// name being looked up, is left to end by itself.
+pub(super) fn stop_at_once(routers: Vec<Arc<Running>>) {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let work = move || {
+        routers.iter().for_each(|router| router.stop(Some(Duration::ZERO)));
+        let _ = sender.send(());
+    };
+    if std::thread::Builder::new().name("iron-stop".into()).spawn(work).is_ok() {
+        let _ = receiver.recv_timeout(AT_ONCE);
     }
 }
 
@@ -235,7 +244,7 @@ impl Drop for LlmRouter {
         if running.pid != std::process::id() {
             std::mem::forget(running);
         } else if running.router.is_running() {
-            Python::attach(|py| py.detach(|| running.stop(Some(Duration::ZERO))));
+            Python::attach(|py| py.detach(|| stop_at_once(vec![running])));
         }
     }
 }
