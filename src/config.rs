@@ -145,7 +145,7 @@ pub struct Control {
     pub server_url: BaseUrl,
     /// The IC token: opaque.
     pub ic_token: Secret,
-    /// How long a fetched key is used before it is fetched again. Default 300 s.
+    /// How long a fetched key is used before it is fetched again; 300 s is usual.
     pub cache_ttl: Duration,
 }
 

@@ -494,7 +494,7 @@ impl Resolver for CachingResolver {
     }
 }
 
-/// An address written out; a name begins otherwise.
+/// An address written out: it begins with a digit or a bracket (as some names do too).
 fn literal(host: &str) -> Option<IpAddr> {
     host.starts_with(|first: char| first.is_ascii_digit() || first == '[').then(|| host.trim_matches(['[', ']']).parse().ok())?
 }
@@ -555,7 +555,7 @@ mod tests {
         let limit = Duration::from_secs(10);
         let begin = Begin { client: None, connect: limit, first_byte: limit, room: 0 };
         Watch::begin(begin, |fields| fields.extend_from_slice(FIELDS));
-        let mut socket = Socket::new(Link::Plain(Wire::Tcp(stream)), false);
+        let mut socket = Socket::new(Link::Plain(Wire::Tcp { _handle: Handle::of(&stream), stream }), false);
         for part in [&b"POST / HTTP/1.1\r\n\r\n"[..], b"body"] {
             socket.output()[..part.len()].copy_from_slice(part);
             socket.transmit_output(part.len(), NextTimeout::default()).expect("sent");

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::http::{BodyError, Client};
 use crate::secret::Secret;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::uri::{Authority, PathAndQuery, Scheme};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
@@ -19,6 +19,9 @@ use ureq::{Agent, SendBody, Timeout};
 /// Idle connections kept for reuse, and for how long: a TLS handshake costs more than anything else here.
 const IDLE_CONNECTIONS: usize = 256;
 const IDLE_AGE: Duration = Duration::from_secs(90);
+
+/// A connection that had died in the pool shows it this fast.
+const STALE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Bytes of a reply's head.
 const MAX_REPLY_HEAD: usize = 64 << 10;
@@ -45,7 +48,7 @@ pub(crate) struct Destination {
 pub(crate) enum Sending<'a> {
     /// None at all.
     Nothing,
-    /// In memory: may be sent again on a fresh connection.
+    /// In memory: may be sent again on another connection.
     Buffered(&'a [u8]),
     /// As it comes from the client: sent once.
     Streamed(&'a mut dyn std::io::Read, BodyLength),
@@ -129,8 +132,8 @@ impl Upstreams {
         self.proxied.as_ref().filter(|_| !loopback).unwrap_or(&self.direct)
     }
 
-    /// Sends the request and reads the reply's head. A pooled connection that had died meanwhile is replaced once, if nothing of a reply
-    /// had come and the body can be sent again.
+    /// Sends the request and reads the reply's head. Where a pooled connection turns out to have died meanwhile, the request is sent once
+    /// more on another: only if that showed at once, nothing of a reply had come, and the body can be sent again.
     ///
     /// # Errors
     /// [`SendFault`].
@@ -151,6 +154,7 @@ impl Upstreams {
                 room: outbound.target.len() + body_len,
             };
             Watch::begin(begin, |fields| write_fields(to, outbound, fields));
+            let begun = Instant::now();
             let fault = match self.attempt(to, outbound, &mut body) {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
@@ -160,7 +164,8 @@ impl Upstreams {
             if seen.client_gone {
                 return Err(SendFault::ClientGone);
             }
-            let stale = seen.reused && !seen.reply_bytes && is_connection_fault(&fault);
+            // A provider that has worked on a request for a while and then hangs up may have done (and billed) it: that is no stale connection.
+            let stale = seen.reused && !seen.reply_bytes && begun.elapsed() < STALE_WITHIN && is_connection_fault(&fault);
             if stale && !retried && !matches!(body, Sending::Streamed(..)) {
                 retried = true;
                 continue;

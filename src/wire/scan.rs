@@ -1,7 +1,8 @@
 //! Finds `model` and `stream` in a JSON request body without parsing it.
 //!
 //! A walk over the outermost object that jumps over strings and nested values, stops as soon as both are found, and never allocates
-//! unless a name has escapes. It is no validator: it sees only what it passes on its way.
+//! unless a name has escapes. It is no validator: it sees only what it passes on its way. A key written with escapes (`"mod\u0065l"`) is not
+//! recognised, and of two `model` keys the first counts, where most parsers take the last: enough to route by, not enough to bill by.
 
 use memchr::{memchr, memmem};
 use std::borrow::Cow;
