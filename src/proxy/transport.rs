@@ -1,9 +1,10 @@
 //! The socket under ureq, and the only file that names `ureq::unversioned`.
 //!
-//! ureq speaks HTTP and keeps the pool; this file decides how bytes wait and leave. The request's head, the header fields of the client
+//! ureq speaks HTTP; this file decides how bytes wait and leave. The request's head, the header fields of the client
 //! (as they were sent, in their order) and the beginning of the body leave in one write, under TLS as well. A read wakes every [`TICK`]
 //! to see whether waiting still makes sense. A connection that broke off never looks like one that ended.
 
+use super::idle::{Idle, PlaceId};
 use super::tls::Tls;
 use super::watch::{Enough, TICK, Watch};
 use crate::http::handles::Handle;
@@ -46,7 +47,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// An agent on our transport.
 pub(super) fn agent(config: ureq::config::Config, tls: Arc<Tls>, write_timeout: Duration) -> Agent {
     let proxied = config.proxy().is_some();
-    let connector = ().chain(ConnectProxyConnector::default()).chain(SocketConnector { tls, write_timeout, proxied });
+    let connector = SocketConnector { tls, write_timeout, proxied, tunnels: ConnectProxyConnector::default(), idle: Arc::default() };
     Agent::with_parts(config, connector, CachingResolver::default())
 }
 
@@ -61,6 +62,9 @@ struct SocketConnector {
     write_timeout: Duration,
     /// Whether there is a proxy; the connection to the proxy itself is asked for without one.
     proxied: bool,
+    tunnels: ConnectProxyConnector,
+    /// ureq's own pool is set to keep nothing.
+    idle: Arc<Idle<Link>>,
 }
 
 impl std::fmt::Debug for SocketConnector {
@@ -69,31 +73,46 @@ impl std::fmt::Debug for SocketConnector {
     }
 }
 
-impl<In: Transport> Connector<In> for SocketConnector {
+impl Connector<()> for SocketConnector {
     type Out = Socket;
 
-    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Socket>, Error> {
-        let limit = Watch::left_to_connect().or_else(|| details.timeout.not_zero().map(|after| *after)).unwrap_or(CONNECT_LIMIT);
-        let until = Instant::now() + limit;
-        let carries = self.proxied && details.config.proxy().is_none();
-        let wire = match chained {
-            Some(transport) => Wire::Tunnel(Box::new(TransportAdapter::new(transport.boxed(), details.current_time.clone()))),
-            None => {
-                let stream = self.dial(&details.addrs, limit)?;
-                Wire::Tcp { _handle: Handle::of(&stream), stream }
-            }
-        };
-        let link = if details.needs_tls() { self.handshake(wire, details.uri, until)? } else { Link::Plain(wire) };
-        if !carries {
-            Watch::connected(false);
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Socket>, Error> {
+        if self.proxied && details.config.proxy().is_none() {
+            let until = Instant::now() + connect_limit(details);
+            let link = self.secured(self.dial(details)?, details, until)?;
+            return Ok(Some(Socket::new(link, None)));
         }
-        Ok(Some(Socket::new(link, carries)))
+        let place = self.idle.place(details.needs_tls(), details.uri.authority().map_or("", |authority| authority.as_str()));
+        let kept = self.idle.take(place, Link::is_quiet);
+        let reused = kept.is_some();
+        let link = kept.map_or_else(|| self.open(details), Ok)?;
+        Watch::connected(reused);
+        Ok(Some(Socket::new(link, Some((self.idle.clone(), place)))))
     }
 }
 
 impl SocketConnector {
+    /// A new connection: through the proxy, if there is one for this address, and with TLS, if it asks for that.
+    fn open(&self, details: &ConnectionDetails) -> Result<Link, Error> {
+        let until = Instant::now() + connect_limit(details);
+        let wire = match Connector::<()>::connect(&self.tunnels, details, None)? {
+            Some(tunnel) => Wire::Tunnel(Box::new(TransportAdapter::new(tunnel.boxed(), details.current_time.clone()))),
+            None => self.dial(details)?,
+        };
+        self.secured(wire, details, until)
+    }
+
+    fn secured(&self, wire: Wire, details: &ConnectionDetails, until: Instant) -> Result<Link, Error> {
+        if details.needs_tls() { self.handshake(wire, details.uri, until) } else { Ok(Link::Plain(wire)) }
+    }
+
+    fn dial(&self, details: &ConnectionDetails) -> Result<Wire, Error> {
+        let stream = self.dial_any(&details.addrs, connect_limit(details))?;
+        Ok(Wire::Tcp { _handle: Handle::of(&stream), stream })
+    }
+
     /// Tries the addresses in turn, each with its share of the time that is left.
-    fn dial(&self, addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, Error> {
+    fn dial_any(&self, addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, Error> {
         let until = Instant::now() + limit;
         let mut last = Error::HostNotFound;
         for (at, address) in addresses.iter().enumerate() {
@@ -128,6 +147,11 @@ impl SocketConnector {
         }
         Ok(Link::Tls(Box::new(stream)))
     }
+}
+
+/// What is left of the time to connect.
+fn connect_limit(details: &ConnectionDetails) -> Duration {
+    Watch::left_to_connect().or_else(|| details.timeout.not_zero().map(|after| *after)).unwrap_or(CONNECT_LIMIT)
 }
 
 fn tls_fault(cause: &rustls::Error) -> Error {
@@ -197,6 +221,8 @@ impl Write for Wire {
 enum Link {
     Plain(Wire),
     Tls(Box<StreamOwned<ClientConnection, Wire>>),
+    /// Given back.
+    Gone,
 }
 
 impl Link {
@@ -204,6 +230,7 @@ impl Link {
         match self {
             Self::Plain(wire) => wire.read(buf),
             Self::Tls(stream) => stream.read(buf),
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -211,26 +238,28 @@ impl Link {
         match self {
             Self::Plain(wire) => wire.write_all(bytes),
             Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
-        }
-    }
-
-    fn wire(&mut self) -> &mut Wire {
-        match self {
-            Self::Plain(wire) => wire,
-            Self::Tls(stream) => &mut stream.sock,
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// Whether nothing waits to be read, no end either; under TLS also nothing that has been decrypted already.
     fn is_quiet(&mut self) -> bool {
-        if let Self::Tls(stream) = self
-            && !stream.conn.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed())
-        {
-            return false;
+        match self {
+            Self::Plain(wire) => wire.is_quiet(),
+            Self::Tls(stream) => {
+                let state = stream.conn.process_new_packets();
+                state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()) && stream.sock.is_quiet()
+            }
+            Self::Gone => false,
         }
-        match self.wire() {
-            Wire::Tcp { stream, .. } => is_quiet(stream),
-            Wire::Tunnel(tunnel) => tunnel.get_mut().is_open(),
+    }
+}
+
+impl Wire {
+    fn is_quiet(&mut self) -> bool {
+        match self {
+            Self::Tcp { stream, .. } => is_quiet(stream),
+            Self::Tunnel(tunnel) => tunnel.get_mut().is_open(),
         }
     }
 }
@@ -268,18 +297,20 @@ struct Socket {
     /// The next write begins a request: its head.
     begins: bool,
     progress: bool,
-    in_use: bool,
-    /// It leads to a proxy and carries another connection, whose life it shares: it keeps its buffers, and what passes through it is no
-    /// request or reply of the exchange.
-    carries: bool,
+    /// Where it waits between two exchanges. Without one it leads to a proxy and carries another connection, whose life it shares: it keeps
+    /// its buffers, and what passes through it is no request or reply of the exchange.
+    home: Option<(Arc<Idle<Link>>, PlaceId)>,
+    /// The exchange has given it back whole.
+    fit: bool,
     /// A write failed; the upstream may have answered before it stopped reading, so its reply is still looked for.
     broken: Option<io::Error>,
 }
 
 impl Socket {
-    fn new(link: Link, carries: bool) -> Self {
-        let (input, output) = if carries { Default::default() } else { SPARE.take().unwrap_or_default() };
-        let mut socket = Self { link, input, output, held: 0, begins: !carries, progress: false, in_use: true, carries, broken: None };
+    fn new(link: Link, home: Option<(Arc<Idle<Link>>, PlaceId)>) -> Self {
+        let (input, output) = home.as_ref().and_then(|_| SPARE.take()).unwrap_or_default();
+        let begins = home.is_some();
+        let mut socket = Self { link, input, output, held: 0, begins, progress: false, home, fit: false, broken: None };
         socket.size_buffers();
         socket
     }
@@ -338,6 +369,20 @@ impl Socket {
         match self.broken.take().or(fault) {
             None => Ok(false),
             Some(fault) => Err(fault.into()),
+        }
+    }
+}
+
+/// Goes home, if it is fit; its buffers stay with the thread.
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let Some((idle, place)) = self.home.take() else { return };
+        (self.input.from, self.input.to) = (0, 0);
+        self.output[..self.held].fill(0);
+        let buffers = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
+        let _ = SPARE.try_with(|spare| spare.replace(Some(buffers)));
+        if self.fit {
+            idle.put(place, std::mem::replace(&mut self.link, Link::Gone));
         }
     }
 }
@@ -415,7 +460,7 @@ impl Transport for Socket {
         if self.held > 0 {
             self.write(self.held)?;
         }
-        if !self.carries {
+        if self.home.is_some() {
             Watch::wait();
         }
         if self.input().len() >= INPUT_MAX {
@@ -429,7 +474,7 @@ impl Transport for Socket {
                 Ok(0) => return self.ended(None),
                 Ok(read) => {
                     *to += read;
-                    if !self.carries {
+                    if self.home.is_some() {
                         Watch::reply_byte();
                     }
                     return Ok(true);
@@ -447,25 +492,15 @@ impl Transport for Socket {
         }
     }
 
-    /// Asked twice: when an exchange gives the connection back (its end has just been read: fit, without a system call), and when another
-    /// takes it (then one peek: nothing may have come, not even an end). One that carries another is only asked when that one is taken.
+    /// ureq asks when an exchange gives the connection back: its end has just been read, so it is fit without a system call; whether it
+    /// still is when another takes it, one peek tells then. One that carries another is asked when that one is taken.
     fn is_open(&mut self) -> bool {
-        if self.carries {
-            return self.broken.is_none() && self.input().is_empty() && self.link.is_quiet();
+        let whole = self.broken.is_none() && self.input().is_empty();
+        if self.home.is_none() {
+            return whole && self.link.is_quiet();
         }
-        if std::mem::take(&mut self.in_use) {
-            (self.input.from, self.input.to) = (0, 0);
-            SPARE.set(Some((std::mem::take(&mut self.input), std::mem::take(&mut self.output))));
-            return self.broken.is_none();
-        }
-        self.in_use = self.link.is_quiet();
-        if self.in_use {
-            (self.input, self.output) = SPARE.take().unwrap_or_default();
-            self.size_buffers();
-            (self.begins, self.held) = (true, 0);
-            Watch::connected(true);
-        }
-        self.in_use
+        self.fit = whole;
+        whole
     }
 
     fn is_tls(&self) -> bool {
@@ -555,7 +590,11 @@ mod tests {
         let limit = Duration::from_secs(10);
         let begin = Begin { client: None, connect: limit, first_byte: limit, room: 0 };
         Watch::begin(begin, |fields| fields.extend_from_slice(FIELDS));
-        let mut socket = Socket::new(Link::Plain(Wire::Tcp { _handle: Handle::of(&stream), stream }), false);
+        let mut socket = Socket::new(Link::Plain(Wire::Tcp { _handle: Handle::of(&stream), stream }), {
+            let idle: Arc<Idle<Link>> = Arc::default();
+            let place = idle.place(false, "here");
+            Some((idle, place))
+        });
         for part in [&b"POST / HTTP/1.1\r\n\r\n"[..], b"body"] {
             socket.output()[..part.len()].copy_from_slice(part);
             socket.transmit_output(part.len(), NextTimeout::default()).expect("sent");

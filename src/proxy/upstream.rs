@@ -16,10 +16,6 @@ use ureq::http::uri::{Authority, PathAndQuery, Scheme};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use ureq::{Agent, SendBody, Timeout};
 
-/// Idle connections kept for reuse, and for how long: a TLS handshake costs more than anything else here.
-const IDLE_CONNECTIONS: usize = 256;
-const IDLE_AGE: Duration = Duration::from_secs(90);
-
 /// A connection that had died in the pool shows it this fast.
 const STALE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -332,9 +328,7 @@ fn agent_config(timeouts: &Timeouts, proxy: Option<ureq::Proxy>) -> ureq::config
         .input_buffer_size(16 << 10)
         .output_buffer_size(16 << 10)
         .max_response_header_size(MAX_REPLY_HEAD)
-        .max_idle_connections(IDLE_CONNECTIONS)
-        .max_idle_connections_per_host(IDLE_CONNECTIONS)
-        .max_idle_age(IDLE_AGE)
+        .max_idle_connections(0)
         .timeout_connect(Some(timeouts.connect))
         .build()
 }
