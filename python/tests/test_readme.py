@@ -29,7 +29,7 @@ def address() -> Iterator[str]:
 @pytest.mark.parametrize("example", blocks("python"))
 def test_python(example: str, address: str) -> None:
     example = example.replace("127.0.0.1:8080", address)
-    example = example.replace("LlmRouter(provider_key=\"env:OPENAI_API_KEY\")", "LlmRouter(mock=True)")
+    example = example.replace('LlmRouter(provider_key="env:OPENAI_API_KEY")', "LlmRouter(mock=True)")
     done = subprocess.run([sys.executable, "-W", "error::SyntaxWarning", "-c", example], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "mock provider" in done.stdout
