@@ -2,7 +2,7 @@
 
 from os import PathLike
 from types import TracebackType
-from typing import Mapping, NoReturn, Sequence, final
+from typing import Callable, Mapping, NoReturn, Sequence, final
 
 __all__ = [
     "LlmRouter",
@@ -11,6 +11,7 @@ __all__ = [
     "_next_log_lines",
     "_run_command",
     "_set_log_level",
+    "_start_thread",
     "_take_inherited_sockets",
 ]
 
@@ -182,6 +183,7 @@ class LlmRouter:
 
 def _run_command(arguments: Sequence[str | bytes]) -> int: ...
 def _next_log_lines() -> list[tuple[int, float, str, int, str]] | None: ...
+def _start_thread(work: Callable[[], object]) -> None: ...
 def _set_log_level(level: int) -> None: ...
 def _take_inherited_sockets() -> list[int]: ...
 def _end() -> None: ...

@@ -3,11 +3,13 @@
 Imported when the first router is made, so that ``import iron_runtime`` stays light.
 """
 
+import _thread
 import atexit
 import contextlib
 import logging
 import os
 import threading
+from types import BuiltinFunctionType
 from typing import Dict, Optional
 
 from iron_runtime import _core
@@ -41,6 +43,10 @@ def start_log() -> None:
     if hasattr(_log, "_cache"):
         _log._cache = _LevelCache()
     _tell_level()
+    if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
+        # gevent or eventlet: their "threads" all run in one, which the waiting for lines would stop for good.
+        _core._start_thread(_forward)
+        return
     thread = threading.Thread(target=_forward, name="iron_runtime log", daemon=True)
     # An interpreter that is about to end starts no threads; then there is no log either.
     with contextlib.suppress(RuntimeError):
@@ -54,8 +60,8 @@ def _forward() -> None:
         if lines is None:
             return
         for level, at, path, number, text in lines:
-            # A filter that raises must not end the log.
-            with contextlib.suppress(Exception), _gate:
+            # A handler that raises must not end the log, not even by sys.exit() or pytest.fail().
+            with contextlib.suppress(BaseException), _gate:
                 _hand_over(level, at, path, number, text)
 
 

@@ -502,6 +502,51 @@ def test_a_log_handler_that_uses_the_router() -> None:
     )
 
 
+@pytest.mark.parametrize("error", ["ValueError", "SystemExit", "KeyboardInterrupt"])
+def test_a_log_handler_that_raises(error: str) -> None:
+    run(
+        f"""
+        import logging
+        class Handler(logging.Handler):
+            def emit(self, record):
+                lines.append(record.getMessage())
+                if len(lines) == 1:
+                    raise {error}
+        lines = []
+        logging.getLogger("iron_runtime").addHandler(Handler())
+        logging.getLogger("iron_runtime").setLevel(logging.INFO)
+        router = LlmRouter(mock=True)
+        call(router)
+        router.stop()
+        assert any("router_stopped" in line for line in lines), lines
+        """
+    )
+
+
+def test_where_threads_are_not_threads() -> None:
+    """What gevent and eventlet do to a program: a new "thread" runs in the one that starts it, so it must not block."""
+    run(
+        """
+        import _thread, logging
+        start = _thread.start_new_thread
+        def patched(work, arguments, *more):
+            raise SystemExit("would hang here")
+        _thread.start_new_thread = threading._start_new_thread = patched
+        if hasattr(threading, "_start_joinable_thread"):
+            threading._start_joinable_thread = patched
+        class Handler(logging.Handler):
+            def emit(self, record): lines.append(record.getMessage())
+        lines = []
+        logging.getLogger("iron_runtime").addHandler(Handler())
+        logging.getLogger("iron_runtime").setLevel(logging.INFO)
+        router = LlmRouter(mock=True)
+        router.stop()
+        assert any("router_stopped" in line for line in lines), lines
+        left = LlmRouter(mock=True)
+        """
+    )
+
+
 def test_in_a_notebook() -> None:
     """What a notebook does: the same code again in the same process, and every result shown by its ``repr``."""
     interactive = pytest.importorskip("IPython.core.interactiveshell")

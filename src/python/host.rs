@@ -24,6 +24,16 @@ pub(super) fn next_log_lines(py: Python<'_>) -> Option<Vec<LogLine>> {
     Some(lines.into_iter().map(|line| (line.level, since_1970(line.at), line.file, line.line, line.text)).collect())
 }
 
+/// Calls `work` in a thread of the operating system, whatever the program has made of Python's own.
+#[pyfunction]
+#[pyo3(name = "_start_thread")]
+pub(super) fn start_thread(work: Py<PyAny>) -> PyResult<()> {
+    std::thread::Builder::new().name("iron-log".into()).spawn(move || {
+        Python::try_attach(|py| work.call0(py).map(drop).map_err(|error| error.write_unraisable(py, None)));
+    })?;
+    Ok(())
+}
+
 /// Lines below this level (a number of `logging`) are not made.
 #[pyfunction]
 #[pyo3(name = "_set_log_level")]
@@ -38,7 +48,7 @@ pub(super) fn take_inherited_sockets() -> Vec<i32> {
     crate::http::handles::take()
 }
 
-/// For the end of the interpreter: stops every router of this process at once and ends the log.
+/// For the end of the interpreter: stops every router of this process at once, ends the log and waits, not for ever, for its last lines.
 #[pyfunction]
 #[pyo3(name = "_end")]
 pub(super) fn end(py: Python<'_>) {
@@ -46,5 +56,6 @@ pub(super) fn end(py: Python<'_>) {
     py.detach(|| stop_at_once(process.take_routers()));
     if let Some(queue) = process.log() {
         queue.close();
+        py.detach(|| queue.flush());
     }
 }

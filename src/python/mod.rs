@@ -19,6 +19,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<router::LlmRouter>()?;
     module.add_function(wrap_pyfunction!(host::run_command, module)?)?;
     module.add_function(wrap_pyfunction!(host::next_log_lines, module)?)?;
+    module.add_function(wrap_pyfunction!(host::start_thread, module)?)?;
     module.add_function(wrap_pyfunction!(host::set_log_level, module)?)?;
     module.add_function(wrap_pyfunction!(host::take_inherited_sockets, module)?)?;
     module.add_function(wrap_pyfunction!(host::end, module)?)
