@@ -177,6 +177,16 @@ WRONG: Dict[str, "tuple[Dict[str, Any], str]"] = {
     "said twice": ({"openai_key": "x"}, "provider_keys"),
     "two keys": ({"provider_key": "x"}, "provider_key"),
     "mock and key": ({"mock": True}, "mock=True"),
+    "number for a key": ({"provider_key": 5}, "provider_key: must be text, not int"),
+    "bytes for a key": ({"provider_key": OPENAI_KEY.encode()}, "provider_key: must be text, not bytes"),
+    "number for a token": ({"api_key": 5}, "api_key: must be text, not int"),
+    "bytes for an address": ({"server_url": b"http://x"}, "server_url: must be text, not bytes"),
+    "keys in no dict": ({"provider_keys": OPENAI_KEY}, "provider_keys: must be a dict"),
+    "provider of no text": ({"provider_keys": {5: OPENAI_KEY}}, "provider_keys: must be a dict whose names are text, not int"),
+    "addresses in no dict": ({"base_urls": "http://x"}, "base_urls: must be a dict"),
+    "mock in words": ({"mock": "no"}, "mock: must be True or False, not str"),
+    "two tokens": ({"api_key": "a", "client_token": "b"}, "api_key and client_token"),
+    "several ports": ({"port": [1, 2]}, "port: must be text or a number, not list"),
     "server without token": ({"server_url": "http://127.0.0.1:9"}, "api_key"),
 }
 

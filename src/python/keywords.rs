@@ -6,7 +6,7 @@ use crate::mock::{Mock, MockConfig};
 use crate::provider::provider_of_key;
 use crate::router::LlmRouter;
 use crate::secret::Secret;
-use crate::settings::{Outside, SETTINGS, Setting, Settings, nearest, quoted};
+use crate::settings::{Kind, Outside, SETTINGS, Setting, Settings, nearest, quoted};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 use std::ffi::OsString;
@@ -22,13 +22,13 @@ const PROVIDERS: [&str; 2] = ["openai", "anthropic"];
 
 /// What `LlmRouter(…)` was called with.
 pub(super) struct Arguments<'py> {
-    pub(super) api_key: Option<String>,
-    pub(super) server_url: Option<String>,
+    pub(super) api_key: Option<Bound<'py, PyAny>>,
+    pub(super) server_url: Option<Bound<'py, PyAny>>,
     pub(super) cache_ttl_seconds: Option<Bound<'py, PyAny>>,
-    pub(super) provider_key: Option<String>,
-    pub(super) provider_keys: Option<Bound<'py, PyMapping>>,
-    pub(super) base_urls: Option<Bound<'py, PyMapping>>,
-    pub(super) mock: bool,
+    pub(super) provider_key: Option<Bound<'py, PyAny>>,
+    pub(super) provider_keys: Option<Bound<'py, PyAny>>,
+    pub(super) base_urls: Option<Bound<'py, PyAny>>,
+    pub(super) mock: Option<Bound<'py, PyAny>>,
     pub(super) settings: Option<Bound<'py, PyDict>>,
 }
 
@@ -60,18 +60,22 @@ impl Arguments<'_> {
         if let Some(ttl) = &self.cache_ttl_seconds {
             add_setting(&mut pairs, "cache_ttl_seconds", ttl)?;
         }
-        if let Some(url) = self.server_url {
-            pairs.push(("server_url".into(), Secret::new(url)));
+        if let Some(url) = &self.server_url {
+            pairs.push(("server_url".into(), string("server_url", url)?));
         }
-        let provider_key = self.provider_key.map(Secret::new);
-        let direct = self.mock || provider_key.is_some() || pairs.iter().any(|(name, _)| is_provider(name));
-        if let Some(key) = self.api_key {
+        let provider_key = self.provider_key.map(|key| string("provider_key", &key)).transpose()?;
+        let mock = self.mock.map_or(Ok(false), |mock| mock.extract::<bool>().map_err(|_| wrong_type("mock", "True or False", &mock)))?;
+        let direct = mock || provider_key.is_some() || pairs.iter().any(|(name, _)| is_provider(name));
+        if let Some(key) = &self.api_key {
             let server_mode = pairs.iter().any(|(name, _)| name == "server_url");
             let name = if direct && !server_mode { "client_token" } else { "api_key" };
-            pairs.push((name.into(), Secret::new(key)));
+            if pairs.iter().any(|(other, _)| other == name) {
+                return Err(errors::config(format!("api_key and {name} say the same here: give one of them")));
+            }
+            pairs.push((name.into(), string("api_key", key)?));
         }
-        refuse_contradictions(&pairs, provider_key.is_some(), self.mock)?;
-        Ok(Plan { pairs, provider_key, mock: self.mock })
+        refuse_contradictions(&pairs, provider_key.is_some(), mock)?;
+        Ok(Plan { pairs, provider_key, mock })
     }
 }
 
@@ -137,7 +141,7 @@ fn add_setting(pairs: &mut Vec<Pair>, name: &str, value: &Bound<'_, PyAny>) -> P
     if value.is_none() {
         return Ok(());
     }
-    for text in texts(setting.name, value)? {
+    for text in texts(setting, value)? {
         pairs.push((setting.name.into(), text));
     }
     Ok(())
@@ -154,12 +158,25 @@ fn unknown(name: &str) -> String {
     }
 }
 
-/// A value as the table reads it; a list is several values.
-fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<Secret>> {
-    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
-        return value.try_iter()?.map(|item| text(name, &item?)).collect();
+/// A value as the table reads it; a list is several values, for a setting that takes several.
+fn texts(setting: &Setting, value: &Bound<'_, PyAny>) -> PyResult<Vec<Secret>> {
+    if setting.kind == Kind::Hosts && (value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>()) {
+        return value.try_iter()?.map(|item| text(setting.name, &item?)).collect();
     }
-    Ok(vec![text(name, value)?])
+    Ok(vec![text(setting.name, value)?])
+}
+
+/// A value that is text and nothing else.
+fn string(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Secret> {
+    if value.is_instance_of::<PyString>() { Ok(Secret::new(value.extract::<String>()?)) } else { Err(wrong_type(name, "text", value)) }
+}
+
+/// Says the type of a value, never the value: it may be a key.
+fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    match value.get_type().name() {
+        Ok(found) => errors::config(format!("{name}: must be {wanted}, not {found}")),
+        Err(error) => error,
+    }
 }
 
 fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Secret> {
@@ -171,27 +188,29 @@ fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Secret> {
     } else if let Ok(path) = value.call_method0("__fspath__") {
         Ok(Secret::new(path.extract::<String>()?))
     } else {
-        Err(errors::config(format!("{name}: must be text or a number, not {}", value.get_type().name()?)))
+        Err(wrong_type(name, "text or a number", value))
     }
 }
 
 /// Adds the values of `{"openai": …, "anthropic": …}` as `openai_WHAT` and `anthropic_WHAT`.
-fn add_by_provider(pairs: &mut Vec<Pair>, keyword: &str, values: &Bound<'_, PyMapping>, what: &str) -> PyResult<()> {
-    for item in values.items()?.iter() {
-        let (provider, value): (String, Bound<'_, PyAny>) = item.extract()?;
+fn add_by_provider(pairs: &mut Vec<Pair>, keyword: &str, values: &Bound<'_, PyAny>, what: &str) -> PyResult<()> {
+    let Ok(mapping) = values.cast::<PyMapping>() else {
+        return Err(wrong_type(keyword, "a dict such as {\"openai\": …}", values));
+    };
+    for item in mapping.items()?.iter() {
+        let (provider, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+        let provider: String = provider.extract().map_err(|_| wrong_type(keyword, "a dict whose names are text", &provider))?;
         if !PROVIDERS.contains(&provider.as_str()) {
             let near = nearest(&provider, PROVIDERS.into_iter())
                 .map_or_else(|| "it takes openai and anthropic".into(), |near| format!("did you mean {near}?"));
             return Err(errors::config(format!("{keyword}: unknown provider {}; {near}", quoted(&provider))));
         }
-        if !value.is_instance_of::<PyString>() {
-            return Err(errors::config(format!("{keyword}: {provider}: must be text, not {}", value.get_type().name()?)));
-        }
+        let text = string(&format!("{keyword}: {provider}"), &value)?;
         let name = format!("{provider}_{what}");
         if pairs.iter().any(|(other, _)| *other == name) {
             return Err(errors::config(format!("{name} and {keyword}: {provider} say the same: give one of them")));
         }
-        pairs.push((name, Secret::new(value.extract::<String>()?)));
+        pairs.push((name, text));
     }
     Ok(())
 }

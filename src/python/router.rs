@@ -4,7 +4,7 @@ use super::keywords::{Arguments, Plan};
 use super::{errors, logs, process};
 use crate::mock::Mock;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping};
+use pyo3::types::PyDict;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -56,19 +56,19 @@ pub(super) struct LlmRouter {
 #[pymethods]
 impl LlmRouter {
     #[new]
-    #[pyo3(signature = (api_key=None, server_url=None, cache_ttl_seconds=None, *, provider_key=None, provider_keys=None, base_urls=None, mock=false, **settings))]
+    #[pyo3(signature = (api_key=None, server_url=None, cache_ttl_seconds=None, *, provider_key=None, provider_keys=None, base_urls=None, mock=None, **settings))]
     #[pyo3(text_signature = "(api_key=None, server_url=None, cache_ttl_seconds=300, *, provider_key=None, provider_keys=None, \
                              base_urls=None, mock=False, **settings)")]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
-        api_key: Option<String>,
-        server_url: Option<String>,
+        api_key: Option<Bound<'_, PyAny>>,
+        server_url: Option<Bound<'_, PyAny>>,
         cache_ttl_seconds: Option<Bound<'_, PyAny>>,
-        provider_key: Option<String>,
-        provider_keys: Option<Bound<'_, PyMapping>>,
-        base_urls: Option<Bound<'_, PyMapping>>,
-        mock: bool,
+        provider_key: Option<Bound<'_, PyAny>>,
+        provider_keys: Option<Bound<'_, PyAny>>,
+        base_urls: Option<Bound<'_, PyAny>>,
+        mock: Option<Bound<'_, PyAny>>,
         settings: Option<Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let arguments = Arguments { api_key, server_url, cache_ttl_seconds, provider_key, provider_keys, base_urls, mock, settings };
