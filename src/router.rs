@@ -1,7 +1,6 @@
 //! The router: settings in, a listening address out. Puts the layers together and owns their threads.
 
 use crate::call::Protocol;
-use crate::clock::UnixMs;
 use crate::config::{Config, Control, Key, Listener, Upstream};
 use crate::error::Error;
 use crate::event::Event;
@@ -14,7 +13,7 @@ use crate::proxy::tell;
 use crate::secret::Secret;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// A running router. Dropped, it stops.
 ///
@@ -83,7 +82,7 @@ impl LlmRouter {
             Listener::TinyHttp => Front::Tiny(TinyServer::start(listener, limits, proxy.clone()).map_err(bind)?),
         };
         let port = front.port();
-        tell::log(&Event::RouterStarted { at: now(), port });
+        tell::log(&Event::RouterStarted { at: tell::now(), port });
         Ok(Self { proxy, front, token, host, port, drain, provider, running: AtomicBool::new(true) })
     }
 
@@ -202,7 +201,7 @@ impl LlmRouter {
         if cut > 0 {
             log::warn!("{cut} calls under way were cut after {} s", drain.as_secs_f64());
         }
-        tell::log(&Event::RouterStopped { at: now() });
+        tell::log(&Event::RouterStopped { at: tell::now() });
     }
 
     /// How long [`LlmRouter::shutdown`] waits for calls under way.
@@ -280,9 +279,4 @@ fn server_limits(config: &Config) -> ServerLimits {
         keep_alive: timeouts.keep_alive,
         write_timeout: timeouts.write,
     }
-}
-
-fn now() -> UnixMs {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    UnixMs(since.as_millis() as u64)
 }

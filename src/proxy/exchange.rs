@@ -5,7 +5,6 @@ use super::relay::{self, Context, Relayed};
 use super::upstream::{Destination, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
 use super::watch::{EndOnDrop, Watch};
 use crate::call::{BodyLength, Call, End, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId, Verdict};
-use crate::clock::UnixMs;
 use crate::config::{Config, Key, Limits, Upstream};
 use crate::error::Error;
 use crate::event::{Event, RequestInfo};
@@ -17,7 +16,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 /// How much of a request body of unknown length is read at once.
 const PIECE: usize = 16 << 10;
@@ -79,7 +78,7 @@ impl Service for Proxy {
             }
         };
         let started = Instant::now();
-        let verdict = policy::admit(&mut self.state(), &routed.call, now());
+        let verdict = policy::admit(&mut self.state(), &routed.call, super::tell::now());
         let open = match verdict {
             Verdict::Forward(hold) => Open::new(self, hold, &routed.call, started),
             Verdict::Refuse(refused) => {
@@ -443,7 +442,7 @@ impl<'p> Open<'p> {
         proxy.tell(|| {
             let request = Box::new(RequestInfo {
                 serial: hold.serial,
-                at: now(),
+                at: super::tell::now(),
                 upstream: proxy.config.upstreams[call.upstream.0].name.clone(),
                 method: call.method.into(),
                 path: call.path.into(),
@@ -525,9 +524,4 @@ fn send_rendered(reply: Responder<'_>, rendered: &refusal::Rendered) {
     if let Err(fault) = reply.send(rendered.status, fields, &rendered.body) {
         log::debug!("client gone: {fault}");
     }
-}
-
-fn now() -> UnixMs {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    UnixMs(since.as_millis() as u64)
 }

@@ -1,7 +1,9 @@
 //! Events as log lines, for whoever reads the log.
 
 use crate::call::Outcome;
+use crate::clock::UnixMs;
 use crate::event::{Event, RequestInfo};
+use std::time::{Duration, SystemTime};
 
 /// Writes an event to the log: one line, names and figures only.
 pub(crate) fn log(event: &Event) {
@@ -29,4 +31,10 @@ fn figures(outcome: &Outcome) -> String {
         outcome.end.as_str(),
         outcome.reply_bytes
     )
+}
+
+/// The time that events carry.
+pub(crate) fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    UnixMs(since.as_millis() as u64)
 }
