@@ -9,6 +9,7 @@
 //!
 //! Values only: nothing here opens a socket, reads a clock or decides anything.
 
+use crate::money::NanoUsd;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -143,11 +144,17 @@ pub struct Call<'a> {
     pub stream: bool,
 }
 
+/// The index of an agent in [`Config::agents`](crate::config::Config::agents).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AgentId(pub usize);
+
 /// What policy decides about a call.
 #[derive(Debug)]
 pub enum Verdict {
     /// Send it; the hold must be settled on every way out.
     Forward(Hold),
+    /// Only the holds of others are in the way: ask again with the ticket when one of them has been settled.
+    Wait(Ticket),
     /// Answer this instead.
     Refuse(Refusal),
 }
@@ -158,6 +165,28 @@ pub enum Verdict {
 #[must_use = "a hold must be settled on every way out"]
 pub struct Hold {
     pub(crate) serial: u64,
+    /// What is held on each account that pays for the call.
+    pub(crate) amount: NanoUsd,
+    /// The agent whose account pays too.
+    pub(crate) agent: Option<AgentId>,
+    /// Whether the control server's lease pays too.
+    pub(crate) leased: bool,
+    /// The output limit that the request must be lowered to, or given.
+    pub(crate) clamp: Option<u64>,
+}
+
+impl Hold {
+    /// The output limit that the request must be lowered to, or given.
+    pub fn clamp(&self) -> Option<u64> {
+        self.clamp
+    }
+}
+
+/// A place in the line of calls that wait for others' holds. It must be presented again or given up.
+#[derive(Debug)]
+#[must_use = "a ticket must be presented again or given up"]
+pub struct Ticket {
+    pub(crate) number: u64,
 }
 
 /// Why a request was not forwarded, or could not be answered. One variant a row of the protocol's error table.
@@ -167,6 +196,14 @@ pub enum Reason {
     Invalid(&'static str),
     /// 401: no token, or a wrong one.
     Unauthorized,
+    /// 402: spent leaves too little.
+    BudgetExceeded,
+    /// 402: the holds of other calls leave too little, also after the wait.
+    InsufficientBudget,
+    /// 402: the worst case is unbounded.
+    Unmetered,
+    /// 402: no price is known for the model.
+    UnknownModelPrice,
     /// 403: `Host` is not a loopback name or allowed.
     ForbiddenHost,
     /// 403: `Origin` is foreign.
@@ -189,6 +226,29 @@ pub enum Reason {
     Overloaded(&'static str),
     /// 504: the upstream was silent past its limit.
     UpstreamTimeout,
+}
+
+impl Reason {
+    /// The word by which programs know it: `error.code` in OpenAI's shape, and in the ledger.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Invalid(code) | Self::Upstream(code) | Self::Overloaded(code) => code,
+            Self::Unauthorized => "invalid_api_key",
+            Self::BudgetExceeded => "budget_exceeded",
+            Self::InsufficientBudget => "insufficient_budget",
+            Self::Unmetered => "unmetered_request",
+            Self::UnknownModelPrice => "unknown_model_price",
+            Self::ForbiddenHost => "forbidden_host",
+            Self::ForbiddenOrigin => "forbidden_origin",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::TooLarge => "request_too_large",
+            Self::Internal => "internal_error",
+            Self::UpgradeUnsupported => "upgrade_unsupported",
+            Self::UpstreamTimeout => "upstream_timeout",
+        }
+    }
 }
 
 /// Whether a client may try again, and when.
@@ -217,7 +277,7 @@ impl Refusal {
     /// A refusal whose retry advice is the usual one of its reason.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let retry = match reason {
-            Reason::Overloaded(_) => Retry::After(1),
+            Reason::Overloaded(_) | Reason::InsufficientBudget => Retry::After(1),
             Reason::RequestTimeout | Reason::Upstream(_) | Reason::UpstreamTimeout | Reason::Internal => Retry::Unsaid,
             _ => Retry::Never,
         };
@@ -275,8 +335,8 @@ impl Outcome {
         Self { status, end, reply_bytes: 0, first_byte: None, total }
     }
 
-    /// Whether the client got a whole 2xx or 3xx reply.
+    /// Whether the client got a whole 2xx reply.
     pub fn succeeded(&self) -> bool {
-        self.end == End::Complete && (200..400).contains(&self.status)
+        self.end == End::Complete && (200..300).contains(&self.status)
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::call::Protocol;
 use crate::error::Error;
+use crate::money::NanoUsd;
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +34,14 @@ pub struct Config {
     pub control: Option<Control>,
     /// A PEM file of root certificates that replace the bundled ones. `None`: the one `SSL_CERT_FILE` names, if it is set.
     pub ca_file: Option<PathBuf>,
+    /// What calls may cost.
+    pub spending: Spending,
+    /// Agents with a token, and perhaps a budget, of their own. Default none.
+    pub agents: Vec<Agent>,
+    /// The ledger's file. `None`: the last 10,000 rows are kept in memory. Default none.
+    pub state: Option<PathBuf>,
+    /// What becomes of calls while the ledger can't keep rows. Default [`OnLedgerError::Continue`].
+    pub on_ledger_error: OnLedgerError,
     /// What listens. Default our own server.
     pub listener: Listener,
     /// Sizes and counts.
@@ -63,11 +72,116 @@ impl Default for Config {
             upstreams: Vec::new(),
             control: None,
             ca_file: None,
+            spending: Spending::default(),
+            agents: Vec::new(),
+            state: None,
+            on_ledger_error: OnLedgerError::default(),
             listener: Listener::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
     }
+}
+
+/// What calls may cost, and what becomes of those whose cost can't be told.
+#[derive(Clone, Debug)]
+pub struct Spending {
+    /// The limit; `None`: unlimited. Default none.
+    pub budget: Option<NanoUsd>,
+    /// What is done with a call whose worst case does not fit. Default [`OnBudget::Clamp`].
+    pub on_budget: OnBudget,
+    /// How long a call waits while only the holds of others are in its way. Default 5 s.
+    pub wait: Duration,
+    /// Which spending counts against the budget. Default [`Window::Run`].
+    pub window: Window,
+    /// What is done, under a budget, with a model whose price is not known. Default [`Allow::Refuse`].
+    pub unknown_model: Allow,
+    /// What is done, under a budget, with a request whose worst case is unbounded. Default [`Allow::Refuse`].
+    pub unmetered: Allow,
+    /// Percentages of the budget that raise an event when spending reaches them, ascending. Default 50, 80, 95, 100.
+    pub thresholds: Vec<u8>,
+    /// A file of prices that override or add to the bundled ones. Default none.
+    pub prices: Option<PathBuf>,
+}
+
+impl Default for Spending {
+    fn default() -> Self {
+        Self {
+            budget: None,
+            on_budget: OnBudget::default(),
+            wait: Duration::from_secs(5),
+            window: Window::default(),
+            unknown_model: Allow::default(),
+            unmetered: Allow::default(),
+            thresholds: vec![50, 80, 95, 100],
+            prices: None,
+        }
+    }
+}
+
+/// What is done with a call whose worst case does not fit into what is free of a budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBudget {
+    /// Its output limit is lowered until it fits.
+    #[default]
+    Clamp,
+    /// It is refused.
+    Refuse,
+}
+
+/// Which spending counts against the budget. Days and months are UTC's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Window {
+    /// This router's.
+    #[default]
+    Run,
+    /// Today's, that of earlier rows of the same ledger included.
+    Day,
+    /// This month's, likewise.
+    Month,
+    /// All of the ledger.
+    Total,
+}
+
+/// Whether something is let through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allow {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is let through, and settled with what the provider reports.
+    Allow,
+}
+
+/// Whether requests to an upstream are touched so that their replies tell what they used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UsageMode {
+    /// Streams are asked for their usage, metered replies for no compression.
+    #[default]
+    Inject,
+    /// Nothing is touched; replies that can't be read are settled at the estimate.
+    Observe,
+}
+
+/// What becomes of calls while the ledger can't keep rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLedgerError {
+    /// They go on; each lost row is told in the log.
+    #[default]
+    Continue,
+    /// They are refused with 503 until rows can be kept again.
+    Stop,
+}
+
+/// An agent: a client with a token of its own.
+#[derive(Clone)]
+pub struct Agent {
+    /// Its name in the ledger, reports and events.
+    pub name: String,
+    /// What it sends in place of the router's client token.
+    pub token: Secret,
+    /// Its share of the router's budget at most; `None`: no limit of its own.
+    pub budget: Option<NanoUsd>,
 }
 
 /// A place that calls are sent to, with the one key that is ever sent there.
@@ -87,6 +201,8 @@ pub struct Upstream {
     pub models: Vec<String>,
     /// Other names for models: `(name the client sends, name the upstream gets)`.
     pub aliases: Vec<(String, String)>,
+    /// Whether requests are touched so that replies tell their usage. [`UsageMode::Observe`] for all but the two providers.
+    pub usage: UsageMode,
 }
 
 impl Upstream {
@@ -102,7 +218,8 @@ impl Upstream {
 
     /// An upstream whose key is sent in the usual way of its protocol.
     pub fn new(name: &str, protocol: Protocol, base: BaseUrl, key: Key) -> Self {
-        Self { name: name.into(), protocol, base, key, auth: Auth::of(protocol), models: Vec::new(), aliases: Vec::new() }
+        let usage = if name == protocol.as_str() { UsageMode::Inject } else { UsageMode::Observe };
+        Self { name: name.into(), protocol, base, key, auth: Auth::of(protocol), models: Vec::new(), aliases: Vec::new(), usage }
     }
 }
 

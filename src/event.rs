@@ -1,7 +1,10 @@
 //! What happened, as values: the one enum that logs, statistics and the live view are fed from.
 
-use crate::call::{End, Outcome};
+use crate::call::End;
 use crate::clock::UnixMs;
+use crate::money::NanoUsd;
+use crate::row::{RequestInfo, Row};
+use std::sync::Arc;
 
 /// Something worth telling. Events carry sizes, names and times, never a prompt, a reply or a key.
 #[derive(Clone, Debug)]
@@ -20,30 +23,38 @@ pub enum Event {
         at: UnixMs,
     },
     /// A call was admitted and is on its way to the upstream.
-    RequestStarted(Box<RequestInfo>),
-    /// A call was answered whole with a 2xx or 3xx.
-    RequestCompleted(Box<RequestInfo>, Outcome),
-    /// A call was answered otherwise, or broke off.
-    RequestFailed(Box<RequestInfo>, Outcome),
+    RequestStarted(Arc<RequestInfo>),
+    /// A call was answered whole with a 2xx.
+    RequestCompleted(Arc<Row>),
+    /// A call was refused, answered otherwise, or broke off.
+    RequestFailed(Arc<Row>),
+    /// Spending has reached a share of a budget.
+    ThresholdReached {
+        /// When.
+        at: UnixMs,
+        /// What was reached.
+        crossing: Crossing,
+    },
+    /// The ledger could not keep a row.
+    LedgerFailed {
+        /// When.
+        at: UnixMs,
+        /// What the ledger said.
+        why: String,
+    },
 }
 
-/// What is known of a call while it is under way.
-#[derive(Clone, Debug)]
-pub struct RequestInfo {
-    /// Counts the router's calls from 1.
-    pub serial: u64,
-    /// When it was admitted.
-    pub at: UnixMs,
-    /// The name of the upstream.
-    pub upstream: String,
-    /// The method.
-    pub method: String,
-    /// The path, without the query.
-    pub path: String,
-    /// The model, if the request named one.
-    pub model: Option<String>,
-    /// Whether a stream was asked for.
-    pub stream: bool,
+/// A share of a budget that spending has reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// The agent whose budget it is; `None`: the router's own.
+    pub agent: Option<Arc<str>>,
+    /// Percent of the limit.
+    pub percent: u8,
+    /// Spent so far.
+    pub spent: NanoUsd,
+    /// The limit.
+    pub limit: NanoUsd,
 }
 
 impl Event {
@@ -55,12 +66,14 @@ impl Event {
             Self::RequestStarted(_) => "llm_request_started",
             Self::RequestCompleted(..) => "llm_request_completed",
             Self::RequestFailed(..) => "llm_request_failed",
+            Self::ThresholdReached { .. } => "budget_threshold_reached",
+            Self::LedgerFailed { .. } => "ledger_failed",
         }
     }
 
     /// The closing event of a call.
-    pub fn closing(info: Box<RequestInfo>, outcome: Outcome) -> Self {
-        if outcome.succeeded() { Self::RequestCompleted(info, outcome) } else { Self::RequestFailed(info, outcome) }
+    pub fn closing(row: Arc<Row>) -> Self {
+        if row.outcome.succeeded() { Self::RequestCompleted(row) } else { Self::RequestFailed(row) }
     }
 }
 

@@ -6,22 +6,24 @@
 //! # The architecture on one screen
 //!
 //! Vocabulary (values; no I/O, no policy): [`error`], [`clock`], [`secret`], [`call`] (the types of a request's journey: read it first),
-//! [`event`], [`config`], [`provider`].
+//! [`event`], [`config`], [`provider`], [`money`] (amounts, tokens, prices), [`row`] (what is kept of a call).
 //!
 //! On it stand three layers that do not see each other: `http` (one synchronous HTTP/1.1 server that knows nothing of LLMs), `wire`
 //! (bytes to values and back: routing, headers, refusals, events of a stream) and `policy` (pure decisions: `admit` and `settle`).
 //!
-//! Above them the I/O: `proxy` (one exchange with the upstream, from top to bottom), `mock` (a provider to try things with). Then
+//! Above them the I/O: `proxy` (one exchange with the upstream, from top to bottom), `ledger` (where rows are kept), `mock` (a provider to try things with). Then
 //! `router`, which puts them together, and the edges: `settings`, `cli`.
 //!
-//! The rule that a test holds: vocabulary ← {http, wire, policy} ← {proxy, mock} ← router ← {settings, cli}.
+//! The rule that a test holds: vocabulary ← {http, wire, policy} ← {proxy, ledger, mock} ← router ← {settings, cli}.
 
 pub mod call;
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod money;
 pub mod provider;
+pub mod row;
 pub mod secret;
 
 pub mod policy;

@@ -33,11 +33,12 @@ fn code(text: &str) -> String {
 fn layer(file: &str) -> (u8, &'static str) {
     let first = file.split(['/', '.']).next().unwrap_or_default();
     match first {
-        "error" | "clock" | "secret" | "call" | "event" | "config" | "provider" | "money" => (0, "vocabulary"),
+        "error" | "clock" | "secret" | "call" | "event" | "config" | "provider" | "money" | "row" => (0, "vocabulary"),
         "http" => (1, "http"),
         "wire" => (1, "wire"),
         "policy" => (1, "policy"),
         "proxy" => (2, "proxy"),
+        "ledger" => (2, "ledger"),
         "mock" => (2, "mock"),
         "router" | "llm_router" => (3, "router"),
         "settings" => (4, "settings"),
@@ -49,7 +50,7 @@ fn layer(file: &str) -> (u8, &'static str) {
 
 #[test]
 fn the_dependency_rule_holds() {
-    let modules = ["http", "wire", "policy", "proxy", "mock", "router", "llm_router", "settings", "cli", "python"];
+    let modules = ["http", "wire", "policy", "proxy", "ledger", "mock", "router", "llm_router", "settings", "cli", "python"];
     for (file, text) in sources() {
         let (rank, own) = layer(&file);
         if own == "lib" {

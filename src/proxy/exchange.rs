@@ -7,9 +7,10 @@ use super::watch::{EndOnDrop, Watch};
 use crate::call::{BodyLength, Call, End, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId, Verdict};
 use crate::config::{Config, Key, Limits, Upstream};
 use crate::error::Error;
-use crate::event::{Event, RequestInfo};
+use crate::event::Event;
 use crate::http::{Body, BodyBuffer, BodyError, Responder, Service, Violation};
 use crate::policy::{self, AccessRules, State, Totals};
+use crate::row::{Bill, RequestInfo, Row};
 use crate::wire::route::{self, Table, Target};
 use crate::wire::{headers, refusal, scan};
 use std::borrow::Cow;
@@ -78,9 +79,11 @@ impl Service for Proxy {
             }
         };
         let started = Instant::now();
-        let verdict = policy::admit(&mut self.state(), &routed.call, super::tell::now());
+        let ask = policy::Ask { agent: None, quote: None, leased: false };
+        let verdict = policy::admit(&mut self.state(), &ask, None, super::tell::now());
         let open = match verdict {
             Verdict::Forward(hold) => Open::new(self, hold, &routed.call, started),
+            Verdict::Wait(_) => return,
             Verdict::Refuse(refused) => {
                 policy::count_refusal(&mut self.state());
                 return refuse(reply, &refused, routed.call.protocol);
@@ -431,28 +434,27 @@ impl std::io::Read for Upload<'_, '_> {
 /// An admitted call that has not been settled. Dropped, it settles as abandoned: no way out of an exchange forgets it.
 struct Open<'p> {
     proxy: &'p Proxy,
-    hold: Option<Hold>,
-    info: Option<Box<RequestInfo>>,
+    /// What is held, and whose call it is, until it is settled.
+    open: Option<(Hold, RequestInfo)>,
     started: Instant,
 }
 
 impl<'p> Open<'p> {
     fn new(proxy: &'p Proxy, hold: Hold, call: &Call<'_>, started: Instant) -> Self {
-        let mut info = None;
-        proxy.tell(|| {
-            let request = Box::new(RequestInfo {
-                serial: hold.serial,
-                at: super::tell::now(),
-                upstream: proxy.config.upstreams[call.upstream.0].name.clone(),
-                method: call.method.into(),
-                path: call.path.into(),
-                model: call.model.as_deref().map(str::to_string),
-                stream: call.stream,
-            });
-            info = Some(request.clone());
-            Event::RequestStarted(request)
-        });
-        Self { proxy, hold: Some(hold), info, started }
+        let info = RequestInfo {
+            serial: hold.serial,
+            at: super::tell::now(),
+            agent: None,
+            upstream: proxy.config.upstreams[call.upstream.0].name.as_str().into(),
+            method: call.method.into(),
+            path: call.path.into(),
+            model: call.model.as_deref().map(str::to_string),
+            stream: call.stream,
+        };
+        if log::log_enabled!(log::Level::Debug) {
+            super::tell::log(&Event::RequestStarted(Arc::new(info.clone())));
+        }
+        Self { proxy, open: Some((hold, info)), started }
     }
 
     fn settle(mut self, outcome: Outcome) {
@@ -460,11 +462,10 @@ impl<'p> Open<'p> {
     }
 
     fn close(&mut self, outcome: Outcome) {
-        let Some(hold) = self.hold.take() else { return };
-        policy::settle(&mut self.proxy.state(), hold, &outcome);
-        if let Some(info) = self.info.take() {
-            self.proxy.tell(|| Event::closing(info, outcome));
-        }
+        let Some((hold, info)) = self.open.take() else { return };
+        let row = Arc::new(Row { info, outcome, bill: Bill::nothing(), code: None });
+        policy::settle(&mut self.proxy.state(), hold, &row, super::tell::now());
+        self.proxy.tell(|| Event::closing(row));
     }
 }
 

@@ -1,8 +1,11 @@
 //! Bytes to values and values to bytes: what a request is for ([`route`], [`scan`]), which header fields go on ([`headers`]), what a
-//! refusal looks like ([`refusal`]), where a stream's events end ([`sse`]). Pure: no socket, no clock, no decision about a caller.
+//! refusal looks like ([`refusal`]), where a stream's events end ([`sse`]), what a request may cost
+//! ([`terms`]), what a reply says it cost ([`usage`]). Pure: no socket, no clock, no decision about a caller.
 
 pub mod headers;
 pub mod refusal;
 pub mod route;
 pub mod scan;
 pub mod sse;
+pub mod terms;
+pub mod usage;

@@ -47,22 +47,27 @@ struct Row<'c> {
 
 fn row(reason: Reason) -> Row<'static> {
     const INVALID: &str = "invalid_request_error";
-    let (status, openai_type, code, anthropic_type) = match reason {
-        Reason::Invalid(code) => (400, INVALID, code, INVALID),
-        Reason::Unauthorized => (401, INVALID, "invalid_api_key", "authentication_error"),
-        Reason::ForbiddenHost => (403, INVALID, "forbidden_host", "permission_error"),
-        Reason::ForbiddenOrigin => (403, INVALID, "forbidden_origin", "permission_error"),
-        Reason::NotFound => (404, INVALID, "not_found", "not_found_error"),
-        Reason::MethodNotAllowed => (405, INVALID, "method_not_allowed", INVALID),
-        Reason::RequestTimeout => (408, INVALID, "request_timeout", INVALID),
-        Reason::TooLarge => (413, INVALID, "request_too_large", "request_too_large"),
-        Reason::Internal => (500, "server_error", "internal_error", "api_error"),
-        Reason::UpgradeUnsupported => (501, INVALID, "upgrade_unsupported", INVALID),
-        Reason::Upstream(code) => (502, "upstream_error", code, "api_error"),
-        Reason::Overloaded(code) => (503, "overloaded_error", code, "overloaded_error"),
-        Reason::UpstreamTimeout => (504, "upstream_error", "upstream_timeout", "api_error"),
+    const EXCEEDED: &str = "iron_cage_budget_exceeded";
+    const INSUFFICIENT: &str = "iron_cage_insufficient_budget";
+    const UNMETERED: &str = "iron_cage_unmetered";
+    let (status, openai_type, anthropic_type) = match reason {
+        Reason::Invalid(_) => (400, INVALID, INVALID),
+        Reason::Unauthorized => (401, INVALID, "authentication_error"),
+        Reason::BudgetExceeded => (402, EXCEEDED, EXCEEDED),
+        Reason::InsufficientBudget => (402, INSUFFICIENT, INSUFFICIENT),
+        Reason::Unmetered | Reason::UnknownModelPrice => (402, UNMETERED, UNMETERED),
+        Reason::ForbiddenHost | Reason::ForbiddenOrigin => (403, INVALID, "permission_error"),
+        Reason::NotFound => (404, INVALID, "not_found_error"),
+        Reason::MethodNotAllowed => (405, INVALID, INVALID),
+        Reason::RequestTimeout => (408, INVALID, INVALID),
+        Reason::TooLarge => (413, INVALID, "request_too_large"),
+        Reason::Internal => (500, "server_error", "api_error"),
+        Reason::UpgradeUnsupported => (501, INVALID, INVALID),
+        Reason::Upstream(_) => (502, "upstream_error", "api_error"),
+        Reason::Overloaded(_) => (503, "overloaded_error", "overloaded_error"),
+        Reason::UpstreamTimeout => (504, "upstream_error", "api_error"),
     };
-    Row { status, openai_type, code, anthropic_type }
+    Row { status, openai_type, code: reason.code(), anthropic_type }
 }
 
 fn error_body(protocol: Protocol, row: &Row<'_>, message: &str) -> Vec<u8> {

@@ -1,0 +1,92 @@
+//! What is kept of a call: one [`Row`] each, and where rows go ([`Books`]). Names and figures only, never a prompt, a reply or a key.
+
+use crate::call::{End, Outcome};
+use crate::clock::UnixMs;
+use crate::error::Error;
+use crate::money::{NanoUsd, Price, Tier, Usage};
+use std::sync::Arc;
+
+/// What is known of a call while it is under way.
+#[derive(Clone, Debug)]
+pub struct RequestInfo {
+    /// Counts the router's calls from 1.
+    pub serial: u64,
+    /// When it was admitted.
+    pub at: UnixMs,
+    /// The agent whose token it came with, else the name in its `x-iron-agent` or `X-Agent-Name` field.
+    pub agent: Option<Arc<str>>,
+    /// The name of the upstream.
+    pub upstream: Arc<str>,
+    /// The method.
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// The model, if the request named one.
+    pub model: Option<String>,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+}
+
+/// What a call cost.
+#[derive(Clone, Debug, Default)]
+pub struct Bill {
+    /// Tokens by class: the provider's own figures, or the estimate that was billed; `None`: nothing was used.
+    pub usage: Option<Usage>,
+    /// The cost; `None`: tokens were or may have been used, and no price is known.
+    pub cost: Option<NanoUsd>,
+    /// Whether an upper estimate stands in for figures that the provider did not give.
+    pub estimated: bool,
+    /// The price it was computed with.
+    pub price: Option<Arc<Price>>,
+    /// The service tier.
+    pub tier: Tier,
+}
+
+impl Bill {
+    /// The bill of a call that used nothing.
+    pub fn nothing() -> Self {
+        Self { cost: Some(NanoUsd::ZERO), ..Self::default() }
+    }
+}
+
+/// A settled call.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Whose call it was and what it asked for.
+    pub info: RequestInfo,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it cost.
+    pub bill: Bill,
+    /// The code of the refusal or failure that we answered with, if we did.
+    pub code: Option<&'static str>,
+}
+
+impl Row {
+    /// Refused by us before anything was sent.
+    pub fn is_refused(&self) -> bool {
+        self.outcome.end == End::Refused
+    }
+
+    /// Sent, and answered without a 2xx, or cut.
+    pub fn is_failed(&self) -> bool {
+        !self.is_refused() && !self.outcome.succeeded()
+    }
+}
+
+/// Where settled rows go.
+pub trait Books: Send + Sync {
+    /// Keeps a row. When it returns, the row survives the end of the process, as far as these books promise that.
+    ///
+    /// # Errors
+    /// The row could not be kept: disk full, file gone. The caller tells the user; the call itself is over already.
+    fn record(&self, row: &Arc<Row>) -> Result<(), Error>;
+
+    /// Whether a row could be kept now. Asked before a call is admitted, where the user wants no call without a record.
+    ///
+    /// # Errors
+    /// Why not.
+    fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
