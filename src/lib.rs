@@ -6,7 +6,8 @@
 //! # The architecture on one screen
 //!
 //! Vocabulary (values; no I/O, no policy): [`error`], [`clock`], [`secret`], [`call`] (the types of a request's journey: read it first),
-//! [`event`], [`config`], [`provider`], [`money`] (amounts, tokens, prices), [`row`] (what is kept of a call).
+//! [`event`], [`config`], [`provider`], [`money`] (amounts, tokens, prices), [`row`] (what is kept of a call),
+//! [`tally`] (sums of rows).
 //!
 //! On it stand three layers that do not see each other: `http` (one synchronous HTTP/1.1 server that knows nothing of LLMs), `wire`
 //! (bytes to values and back: routing, headers, refusals, events of a stream) and `policy` (pure decisions: `admit` and `settle`).
@@ -25,6 +26,7 @@ pub mod money;
 pub mod provider;
 pub mod row;
 pub mod secret;
+pub mod tally;
 
 pub mod policy;
 pub mod wire;
