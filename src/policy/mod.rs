@@ -4,10 +4,12 @@
 mod access;
 mod price;
 mod quote;
+mod stats;
 
 pub use access::{AccessRules, access};
 pub use price::Prices;
 pub use quote::{Ended, Quote, bill, quote};
+pub use stats::{Stats, tally_json};
 
 use crate::call::{AgentId, Hold, Reason, Refusal, Ticket, Verdict};
 use crate::clock::UnixMs;
