@@ -28,6 +28,8 @@ pub(super) struct Progress {
     pub(super) sent: bool,
     /// The status of the upstream's reply; 0: none came.
     pub(super) status: u16,
+    /// Whether it is a stream of events that can be read.
+    pub(super) streamed: bool,
     /// Bytes of the reply's body that came.
     pub(super) received: u64,
     /// Bytes of it that went to the client.
@@ -93,13 +95,13 @@ impl<'p> Open<'p> {
     }
 
     fn bill(&self, end: End, reported: &Reported) -> Bill {
-        let Progress { sent, status, received, .. } = self.progress;
+        let Progress { sent, status, streamed, received, .. } = self.progress;
         match &self.money.metering {
             Metering::Free => Bill::nothing(),
             Metering::Unbounded(_) if !sent || status != 0 && !(200..300).contains(&status) => Bill::nothing(),
             Metering::Unbounded(_) => Bill::default(),
             Metering::Read => {
-                let ended = Ended { sent, status, reply_bytes: received, end, clamp: self.clamp };
+                let ended = Ended { sent, status, streamed, reply_bytes: received, end, clamp: self.clamp };
                 policy::bill(self.money.price.as_ref(), reported, || self.terms(), &ended)
             }
         }

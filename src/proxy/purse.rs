@@ -3,7 +3,6 @@
 use crate::call::{Hold, Refusal, Verdict};
 use crate::event::Crossing;
 use crate::http::Client;
-use crate::money::NanoUsd;
 use crate::policy::{self, Ask, State};
 use crate::row::Row;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +67,13 @@ impl Purse {
         let mut ticket = None;
         let mut state = self.lock();
         loop {
-            let waiting = match policy::admit(&mut state, ask, ticket.take(), super::tell::now()) {
+            let waited = ticket.is_some();
+            let verdict = policy::admit(&mut state, ask, ticket.take(), super::tell::now());
+            if waited && !matches!(verdict, Verdict::Wait(_)) && state.waiting() > 0 {
+                // Who stood behind may be next.
+                self.freed.notify_all();
+            }
+            let waiting = match verdict {
                 Verdict::Forward(hold) => return Ok(hold),
                 Verdict::Refuse(refused) => return Err(Denied::Refused(refused)),
                 Verdict::Wait(ticket) => ticket,
@@ -99,11 +104,6 @@ impl Purse {
             self.freed.notify_all();
         }
         crossings
-    }
-
-    /// What is spent and what is left of it, for a status line: `(spent, limit)`.
-    pub(crate) fn status(&self) -> Option<(NanoUsd, NanoUsd)> {
-        self.lock().budget_status()
     }
 
     /// A panic elsewhere leaves sums that are still right: every change is a whole one.

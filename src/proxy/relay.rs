@@ -58,6 +58,7 @@ pub(super) enum Relayed<'a> {
 /// Relays a reply to its end, whatever that is.
 pub(super) fn relay<'a>(mut reply: UpstreamReply, responder: Responder<'a>, context: &Context<'_>, open: &mut Open<'_>) -> Relayed<'a> {
     let kind = Kind::of(&reply);
+    open.progress.streamed = kind == Kind::Events;
     let strip = context.strip_usage && kind == Kind::Events;
     let framing = framing(&reply, context.is_head, strip);
     let mut buffer = SPARE.take();
