@@ -9,8 +9,6 @@ mod family;
 mod file;
 mod names;
 mod rates;
-#[cfg(test)]
-mod tests;
 
 use crate::call::Protocol;
 use crate::error::Error;
@@ -255,3 +253,6 @@ const FALLBACK: Words = [
     "price of the protocol's provider, date dropped",
     "price of the protocol's provider, another name of the model",
 ];
+
+#[cfg(test)]
+mod tests;
