@@ -10,7 +10,7 @@ mod stats;
 
 pub use access::{AccessRules, access};
 pub use bill::{Ended, bill};
-pub use price::Prices;
+pub use price::{Found, Prices};
 pub use quote::{Quote, quote};
 pub use stats::{Stats, tally_json};
 
