@@ -1,7 +1,9 @@
 //! The router: settings in, a listening address out. Puts the layers together and owns their threads.
 
+mod keeping;
+
 use crate::call::Protocol;
-use crate::config::{Agent, Config, Control, Key, Listener, Upstream, Window};
+use crate::config::{Agent, Config, Control, Key, Listener, Upstream};
 use crate::error::Error;
 use crate::event::Event;
 #[cfg(feature = "tiny_http")]
@@ -12,7 +14,9 @@ use crate::policy::{self, AccessRules, Prices, State, Stats};
 use crate::proxy::exchange::Proxy;
 use crate::proxy::purse::Purse;
 use crate::proxy::tell;
+use crate::row::Row;
 use crate::secret::Secret;
+use keeping::Keeping;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
@@ -35,7 +39,7 @@ pub struct LlmRouter {
     front: Front,
     token: Secret,
     agents: Vec<Agent>,
-    ledger: Ledger,
+    keeping: Keeping,
     host: String,
     port: u16,
     drain: Duration,
@@ -76,14 +80,14 @@ impl LlmRouter {
         let agents = config.agents.iter().map(|agent| agent.token.clone()).collect();
         let rules = AccessRules { allow_hosts: config.allow_hosts.clone(), token: token.clone(), agents };
         let prices = prices(&config)?;
-        let ledger = Ledger::open(&config)?;
+        let keeping = Keeping::open(&config)?;
         let bind = |source| Error::Bind { address: format!("{host}:{port}"), source };
         let listener = Server::listen(&host, port).map_err(bind)?;
-        let earlier = ledger.earlier(&config, tell::now())?;
+        let earlier = keeping.earlier(&config, tell::now())?;
         let state = State::new(&config.spending, &config.agents, earlier, tell::now());
         let purse = Arc::new(Purse::new(state, config.spending.wait));
         let agents = config.agents.clone();
-        let proxy = Arc::new(Proxy::new(config, rules, prices, purse, ledger.books())?);
+        let proxy = Arc::new(Proxy::new(config, rules, prices, purse, keeping.books())?);
         if let Some(Err(refused)) = proxy.keys().map(|keys| keys.get()) {
             log::warn!("{}", refused.message);
         }
@@ -94,7 +98,7 @@ impl LlmRouter {
         };
         let port = front.port();
         tell::log(&Event::RouterStarted { at: tell::now(), port });
-        Ok(Self { proxy, front, token, agents, ledger, host, port, drain, provider, running: AtomicBool::new(true) })
+        Ok(Self { proxy, front, token, agents, keeping, host, port, drain, provider, running: AtomicBool::new(true) })
     }
 
     /// Server mode: the keys come from the control server at `server_url`, which knows us by the IC token `api_key`.
@@ -197,6 +201,12 @@ impl LlmRouter {
         self.proxy.tell_crossings(crossings);
     }
 
+    /// The last settled and refused calls, newest first: of the 10,000 that are kept in memory. With a ledger they are read by
+    /// [`Report`](crate::ledger::Report) instead, and this is empty.
+    pub fn last_rows(&self, limit: usize) -> Vec<Arc<Row>> {
+        self.keeping.last_rows(limit)
+    }
+
     /// What the agent of this name sends as its API key; `None`: no such agent.
     pub fn agent_token(&self, name: &str) -> Option<&str> {
         self.agents.iter().find(|agent| agent.name == name).map(|agent| agent.token.expose())
@@ -243,7 +253,7 @@ impl LlmRouter {
         if cut > 0 {
             log::warn!("{cut} calls under way were cut after {} s", drain.as_secs_f64());
         }
-        self.ledger.stop();
+        self.keeping.stop();
         tell::log(&Event::RouterStopped { at: tell::now() });
     }
 

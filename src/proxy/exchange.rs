@@ -412,7 +412,7 @@ impl Proxy {
     }
 
     /// Tells the thresholds that were reached.
-    pub(super) fn tell_crossings(&self, crossings: Vec<Crossing>) {
+    pub(crate) fn tell_crossings(&self, crossings: Vec<Crossing>) {
         for crossing in crossings {
             super::tell::log(&Event::ThresholdReached { at: super::tell::now(), crossing });
         }

@@ -14,7 +14,7 @@ use crate::wire::sse;
 use crate::wire::usage::{Meter, WithoutUsage};
 use std::cell::RefCell;
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use ureq::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 
 /// Bytes read at once.
