@@ -1,18 +1,21 @@
 //! The router: settings in, a listening address out. Puts the layers together and owns their threads.
 
 use crate::call::Protocol;
-use crate::config::{Config, Control, Key, Listener, Upstream};
+use crate::config::{Agent, Config, Control, Key, Listener, Upstream};
 use crate::error::Error;
 use crate::event::Event;
 #[cfg(feature = "tiny_http")]
 use crate::http::TinyServer;
 use crate::http::{Server, ServerLimits};
+use crate::money::NanoUsd;
 use crate::policy::{AccessRules, Totals};
 use crate::proxy::exchange::Proxy;
 use crate::proxy::tell;
 use crate::secret::Secret;
-use std::sync::Arc;
+use crate::tally::{Figures, Tally};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A running router. Dropped, it stops.
@@ -37,6 +40,46 @@ pub struct LlmRouter {
     drain: Duration,
     provider: Option<Protocol>,
     running: AtomicBool,
+    agents: Vec<Agent>,
+    budget: Mutex<Option<NanoUsd>>,
+}
+
+/// What a router has done and spent so far.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Calls by how they ended.
+    pub totals: Totals,
+    /// The same with tokens and cost, by model, provider, agent and day.
+    pub tally: Tally,
+    /// Spent against the budget; without a budget: spent since the start.
+    pub spent: NanoUsd,
+    /// Held for calls under way.
+    pub held: NanoUsd,
+    /// The budget.
+    pub limit: Option<NanoUsd>,
+}
+
+impl Stats {
+    /// As JSON, under the keys that `report --json` has too.
+    pub fn to_json(&self) -> serde_json::Value {
+        let by_day: BTreeMap<String, &Figures> = self.tally.by_day().collect();
+        serde_json::json!({
+            "requests": self.totals.requests,
+            "failed": self.totals.failed,
+            "refused": self.totals.refused,
+            "in_flight": self.totals.in_flight,
+            "input_tokens": self.tally.all.input_tokens,
+            "output_tokens": self.tally.all.output_tokens,
+            "cost_nano_usd": self.tally.all.cost_nano_usd,
+            "spent_usd": self.spent.usd(),
+            "held_usd": self.held.usd(),
+            "limit_usd": self.limit.map(NanoUsd::usd),
+            "by_model": self.tally.by_model,
+            "by_provider": self.tally.by_provider,
+            "by_agent": self.tally.by_agent,
+            "by_day": by_day,
+        })
+    }
 }
 
 /// The HTTP server in front.
@@ -72,6 +115,7 @@ impl LlmRouter {
         let rules = AccessRules { allow_hosts: config.allow_hosts.clone(), token: token.clone() };
         let bind = |source| Error::Bind { address: format!("{host}:{port}"), source };
         let listener = Server::listen(&host, port).map_err(bind)?;
+        let (agents, budget) = (config.agents.clone(), Mutex::new(config.spending.budget));
         let proxy = Arc::new(Proxy::new(config, rules)?);
         if let Some(Err(refused)) = proxy.keys().map(|keys| keys.get()) {
             log::warn!("{}", refused.message);
@@ -83,7 +127,7 @@ impl LlmRouter {
         };
         let port = front.port();
         tell::log(&Event::RouterStarted { at: tell::now(), port });
-        Ok(Self { proxy, front, token, host, port, drain, provider, running: AtomicBool::new(true) })
+        Ok(Self { proxy, front, token, host, port, drain, provider, running: AtomicBool::new(true), agents, budget })
     }
 
     /// Server mode: the keys come from the control server at `server_url`, which knows us by the IC token `api_key`.
@@ -160,9 +204,39 @@ impl LlmRouter {
         self.running.load(SeqCst)
     }
 
-    /// Calls so far.
-    pub fn stats(&self) -> Totals {
-        self.proxy.totals()
+    /// Calls and money so far; also after [`LlmRouter::shutdown`].
+    pub fn stats(&self) -> Stats {
+        Stats { totals: self.proxy.totals(), limit: self.budget(), ..Stats::default() }
+    }
+
+    /// The budget; `None`: no limit.
+    pub fn budget(&self) -> Option<NanoUsd> {
+        *self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Spent and limit; `None` without a budget.
+    pub fn budget_status(&self) -> Option<(NanoUsd, NanoUsd)> {
+        self.budget().map(|limit| (self.total_spent(), limit))
+    }
+
+    /// Another budget from now on, also for calls that wait; `None`: no limit.
+    pub fn set_budget(&self, budget: Option<NanoUsd>) {
+        *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = budget;
+    }
+
+    /// What the calls of this router have cost.
+    pub fn total_spent(&self) -> NanoUsd {
+        self.stats().spent
+    }
+
+    /// [`LlmRouter::budget_status`], under the name older programs use.
+    pub fn get_budget_status(&self) -> Option<(NanoUsd, NanoUsd)> {
+        self.budget_status()
+    }
+
+    /// What the agent of this name sends in place of [`LlmRouter::api_key`].
+    pub fn agent_token(&self, name: &str) -> Option<&str> {
+        self.agents.iter().find(|agent| agent.name == name).map(|agent| agent.token.expose())
     }
 
     /// [`LlmRouter::base_url`], under the name older programs use.
