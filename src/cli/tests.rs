@@ -74,6 +74,23 @@ fn configuration_errors_have_code_2() {
         (&["ask"], &[], "iron-runtime: ask what? give TEXT in quotes, or - to read standard input"),
         (&["ask", " "], &[], "iron-runtime: the question is empty"),
         (&["ask", "x"], &[], "iron-runtime: no provider key"),
+        (&["ask", "x", "--mock", "--openai-key", "k"], &[], "iron-runtime: the mock is a provider of its own: leave out --openai-key"),
+        (&["run"], &[], "iron-runtime: run what? give a program: iron-runtime run [OPTIONS] -- CMD …"),
+        (&["run", "true"], &[], "iron-runtime: no provider key"),
+        (&["run", "--mock", "--budget", "-1", "true"], &[], "iron-runtime: --budget: must be an amount of US dollars from 0 to"),
+        (
+            &["run", "--budget-window", "day", "--state", "none", "true"],
+            &[("OPENAI_API_KEY", "k")],
+            "iron-runtime: --budget-window: day counts calls of earlier runs, so it needs a ledger: give --state (a file)",
+        ),
+        (&["report", "--json", "--csv"], &[], "iron-runtime: --json and --csv: give one of them"),
+        (&["report", "--since", "yesterday"], &[], "iron-runtime: --since: must be a day such as 2026-01-31 or a time"),
+        (&["report", "--limit", "3"], &[], "iron-runtime: --limit goes with --rows"),
+        (&["report", "spend"], &[], "iron-runtime: unexpected argument \"spend\"; report takes `prices`, or nothing"),
+        (&["report", "prices", "--rows"], &[], "iron-runtime: report prices takes no --rows"),
+        (&["report"], &[], "iron-runtime: there is no ledger to report from"),
+        (&["report", "--state", "none"], &[("HOME", "/h")], "iron-runtime: there is no ledger to report from"),
+        (&["report", "prices", "--prices", "/none"], &[], "iron-runtime: prices: read /none: entity not found"),
         (&["mock", "--port", "70000"], &[], "iron-runtime: --port: must be a whole number from 0 to 65535, not \"70000\""),
         (&["demo", "--port", "x"], &[], "iron-runtime: --port: must be a whole number from 0 to 65535, not \"x\""),
     ] {
@@ -175,6 +192,43 @@ fn doctor_is_content_with_a_mock() -> Result<(), Error> {
     Ok(())
 }
 
+#[test]
+fn report_tells_where_it_looked() {
+    let run = run_with(&["report"], &[("HOME", "/no-such-home")], &[]);
+    let why = "iron-runtime: no ledger at /no-such-home/.local/state/iron-runtime/ledger.db: no call was recorded there yet";
+    assert!(run.code == FAILED && run.out.is_empty() && run.err.starts_with(why), "{}", run.err);
+    let run = run_with(&["report", "prices", "no-such-model-1"], &[], &[]);
+    assert!(run.code == FAILED && run.err.contains("no price is known for \"no-such-model-1\"") && run.err.contains("--prices FILE"));
+}
+
+#[test]
+fn doctor_looks_at_the_money() {
+    let key = ("OPENAI_API_KEY", "sk-0123456789abcdefWXYZ");
+    let closed = closed_address();
+    for (more, variables, told) in [
+        (&["--budget", "0"][..], &[][..], "warning  budget: is 0: every call that costs something is refused; to mend it: raise --budget"),
+        (&["--budget", "2.5"], &[], "ok       budget: $2.50"),
+        (&[], &[], "ok       budget: no limit"),
+        (&[], &[], "ok       ledger: none: neither HOME nor XDG_STATE_HOME is set"),
+        (&["--state", "none"], &[], "ok       ledger: none, as set"),
+        (
+            &[],
+            &[("XDG_STATE_HOME", "/dev/null/x")],
+            "problem  ledger: /dev/null/x/iron-runtime/ledger.db can't be made: /dev/null is no folder",
+        ),
+        (&["--prices", "/none"], &[], "problem  prices: prices: read /none: entity not found"),
+        (
+            &["--budget", "1", "--config", "/c"],
+            &[],
+            "warning  prices: no price is known for \"no-such-model-1\" at openai: under a budget calls to it are refused; to mend it: give its",
+        ),
+    ] {
+        let args = [&["doctor", "--openai-base-url", &closed], more].concat();
+        let run = run_with(&args, &[&[key], variables].concat(), &[("/c", "[upstreams.openai]\nmodels = ['no-such-model-1', 'gpt-*']")]);
+        assert!(run.out.lines().any(|line| line.starts_with(told)), "{told}\n{}", run.out);
+    }
+}
+
 /// A key that stands anywhere must come out nowhere.
 #[test]
 fn no_output_ever_holds_a_key() {
@@ -184,6 +238,7 @@ fn no_output_ever_holds_a_key() {
         ("/key", KEY),
         ("/c", "openai_key = 'sk-canary-0123456789'\nserver_url = 'http://127.0.0.1:9'\napi_key = 'ic_canary-0123456789'"),
         ("/bad", "openai_key = sk-canary-0123456789\n"),
+        ("/agents", "openai_key = 'k'\n[agents.a]\ntoken = 'sk-canary-0123456789'\n[agents.b]\ntoken = 'sk-canary-0123456789'"),
         ("/worse", "[upstreams.x]\nprotocol = 'sk-canary-0123456789'\nkey = 'sk-canary-0123456789'"),
     ];
     let variables =
@@ -221,6 +276,16 @@ fn no_output_ever_holds_a_key() {
         vec!["ask", "hi"],
         vec!["ask", "hi", "--json"],
         vec!["ask", "--model", KEY],
+        vec!["run", "--openai-key", KEY, "--budget", KEY, "true"],
+        vec!["run", "--openai-key", KEY, "--openai-base-url", KEY, "true"],
+        vec!["run", "--openai-key", KEY, KEY],
+        vec!["run", "--config", "/agents", "--", "sk-canary-0123456789"],
+        vec!["report", KEY],
+        vec!["report", "--since", KEY],
+        vec!["report", "prices", KEY],
+        vec!["report", "--config", "/agents", "--state", "/none"],
+        vec!["serve", "--config", "/agents"],
+        vec!["doctor", "--config", "/agents"],
     ];
     for mut args in cases {
         if ["ask", "doctor"].contains(&args[0]) {

@@ -1,6 +1,6 @@
 //! The figures of a running router at one moment, as `stats()` and `GET /stats` give them.
 
-use super::State;
+use super::{State, Totals};
 use crate::money::NanoUsd;
 use crate::tally::{Figures, Tally};
 use serde_json::{Map, Value, json};
@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 /// Counts and money since the router started.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Calls under way.
-    pub in_flight: u64,
+    /// Calls by how they ended, and those under way.
+    pub totals: Totals,
     /// Settled and refused calls, all together and by name.
     pub tally: Tally,
     /// What counts against the budget: with a window, earlier rows included.
@@ -24,7 +24,7 @@ impl Stats {
     /// The figures now.
     pub fn of(state: &State) -> Self {
         Self {
-            in_flight: state.totals().in_flight,
+            totals: state.totals(),
             tally: state.tally().clone(),
             spent: state.budget_status().map_or_else(|| state.spent(), |(spent, _)| spent),
             held: state.held(),
@@ -35,7 +35,7 @@ impl Stats {
     /// One object: `in_flight`, then the keys that [`tally_json`] describes.
     pub fn to_json(&self) -> Value {
         let mut object = tally_json(&self.tally, self.spent, self.held, self.limit);
-        object.insert("in_flight".into(), self.in_flight.into());
+        object.insert("in_flight".into(), self.totals.in_flight.into());
         Value::Object(object)
     }
 }

@@ -153,7 +153,7 @@ impl LlmRouter {
     ///     ``requests`` (calls that have ended), ``failed`` of them (no 2xx or 3xx, or broken off), ``refused`` of them (by the
     ///     router itself), and ``in_flight`` (calls under way).
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let totals = self.here()?.router.stats();
+        let totals = self.here()?.router.stats().totals;
         let stats = PyDict::new(py);
         stats.set_item("requests", totals.requests)?;
         stats.set_item("failed", totals.failed)?;
@@ -188,7 +188,7 @@ impl LlmRouter {
         let Ok(running) = self.here() else { return Ok(()) };
         // Who leaves by an exception reads no reply to its end.
         self.end(py, exc_type.map(|_| Duration::ZERO))?;
-        let totals = running.router.stats();
+        let totals = running.router.stats().totals;
         let line = format!("{} requests, {} failed, {} refused", totals.requests, totals.failed, totals.refused);
         // At the interpreter's very end there is nobody left to tell.
         py.import("iron_runtime._host").map_or(Ok(()), |host| host.call_method1("say", (line,)).map(drop))

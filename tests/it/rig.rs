@@ -55,9 +55,7 @@ impl Router {
 
     /// Its counts.
     pub(crate) fn stats(&self) -> Totals {
-        let stats = self.router.stats();
-        let all = stats.tally.all;
-        Totals { requests: all.requests, failed: all.failed, refused: all.refused, in_flight: stats.in_flight }
+        self.router.stats().totals
     }
 
     /// Waits until its counts are as wanted: a client may see the end of a reply before the call is settled.
