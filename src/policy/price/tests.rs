@@ -11,7 +11,9 @@ fn found(prices: &Prices, upstream: &str, protocol: Protocol, model: &str) -> Op
 #[test]
 fn names_as_providers_take_them() {
     let prices = Prices::bundled();
-    let table: [(&str, Protocol, &str, Option<(&str, &str)>); 39] = [
+    /// Upstream, its protocol, model, row and rule.
+    type Case = (&'static str, Protocol, &'static str, Option<(&'static str, &'static str)>);
+    let table: [Case; 39] = [
         ("openai", OpenAi, "gpt-4o", Some(("openai/gpt-4o", "exact name"))),
         ("openai", OpenAi, "GPT-4o", Some(("openai/gpt-4o", "name in lower case"))),
         ("openai", OpenAi, "gpt-4o-2024-11-20", Some(("openai/gpt-4o", "another name of the model"))),
