@@ -80,7 +80,7 @@ PROVIDERS: dict[str, list[str]] = {
     "zhipuai": [],
 }
 
-# Models whose own rows are gone from the second source: the same model as others sell it, for its limits alone.
+# Models whose own rows are gone from the second source: the same model as others sell it, for its limits and its dated name alone.
 ELSEWHERE = {
     ("anthropic", "claude-2"): "anthropic.claude-v2:1",
     ("anthropic", "claude-3-haiku"): "vertex_ai/claude-3-haiku",
@@ -190,6 +190,10 @@ class Tables:
         for provider in genai:
             if provider["id"] in PROVIDERS:
                 self.take_provider(provider["id"], provider["models"])
+        for (owner, model), name in ELSEWHERE.items():
+            dated = re.fullmatch(r"anthropic\.(claude-.*-20\d{6})-v\d(:\d)?", name)
+            if dated:
+                self.names.setdefault((owner, dated[1]), model)
         self.take_fine_tunes()
         self.take_second("openai", {"openai", "text-completion-openai"})
         self.take_second("anthropic", {"anthropic"})
