@@ -2,7 +2,7 @@
 //!
 //! The build fails where a price is no whole number of pico-USD a token, a line is malformed, or a name stands for two models.
 
-// The router's own reader of prices; its errors are unused by nobody else.
+// The router's own reader of prices, so that a file of the user's and the table are read alike.
 #[path = "src/policy/price/decimal.rs"]
 mod decimal;
 

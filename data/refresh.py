@@ -22,56 +22,36 @@ import json
 import re
 from decimal import ROUND_CEILING, Context, Decimal
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 HERE = Path(__file__).parent
-CLASSES = ["input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "input_audio", "output_audio", "input_image", "output_image"]
 TIERS = ["standard", "flex", "priority", "batch"]
 
 Rates = Dict[str, Decimal]
 Cards = Dict[Tuple[str, int], Rates]
 
-# The first source's names of the classes.
-GENAI = dict(
-    zip(
-        CLASSES,
-        [
-            "input_mtok",
-            "cache_read_mtok",
-            "cache_write_mtok",
-            "cache_write_1h_mtok",
-            "output_mtok",
-            "input_audio_mtok",
-            "output_audio_mtok",
-            "input_image_mtok",
-            "output_image_mtok",
-        ],
-    )
-)
+# The classes of tokens, each with its name in the first source and in the second.
+SOURCES = [
+    ("input", "input_mtok", "input_cost_per_token"),
+    ("cache_read", "cache_read_mtok", "cache_read_input_token_cost"),
+    ("cache_write_5m", "cache_write_mtok", "cache_creation_input_token_cost"),
+    ("cache_write_1h", "cache_write_1h_mtok", "cache_creation_input_token_cost_above_1hr"),
+    ("output", "output_mtok", "output_cost_per_token"),
+    ("input_audio", "input_audio_mtok", "input_cost_per_audio_token"),
+    ("output_audio", "output_audio_mtok", "output_cost_per_audio_token"),
+    ("input_image", "input_image_mtok", "input_cost_per_image_token"),
+    ("output_image", "output_image_mtok", "output_cost_per_image_token"),
+]
+CLASSES = [name for name, _, _ in SOURCES]
+GENAI = {name: key for name, key, _ in SOURCES}
+LITELLM = {name: stem for name, _, stem in SOURCES}
+
 # Charged apart, and only where a request asks for it: tools of the provider. Cached audio and pictures have no class of their own here.
 BESIDE = {"web_searches_kcount", "storage_searches_kcount", "cache_audio_read_mtok", "cache_image_read_mtok"}
-
-# The second source's names of the classes.
-LITELLM = dict(
-    zip(
-        CLASSES,
-        [
-            "input_cost_per_token",
-            "cache_read_input_token_cost",
-            "cache_creation_input_token_cost",
-            "cache_creation_input_token_cost_above_1hr",
-            "output_cost_per_token",
-            "input_cost_per_audio_token",
-            "output_cost_per_audio_token",
-            "input_cost_per_image_token",
-            "output_cost_per_image_token",
-        ],
-    )
-)
 LITELLM_TIERS = {"": "standard", "_flex": "flex", "_priority": "priority", "_batches": "batch"}
 
 # Providers that can be upstreams, with what the second source puts before their models.
-PROVIDERS: Dict[str, List[str]] = {
+PROVIDERS: dict[str, list[str]] = {
     "anthropic": [""],
     "arcee": [],
     "avian": [],
@@ -100,7 +80,7 @@ PROVIDERS: Dict[str, List[str]] = {
     "zhipuai": [],
 }
 
-# Models whose own rows are gone from the second source: the same model as others sell it, for its limits alone.
+# Models whose own rows are gone from the second source: the same model as others sell it, for its limits and its dated name alone.
 ELSEWHERE = {
     ("anthropic", "claude-2"): "anthropic.claude-v2:1",
     ("anthropic", "claude-3-haiku"): "vertex_ai/claude-3-haiku",
@@ -115,7 +95,7 @@ ELSEWHERE = {
 }
 
 
-def usd(value: Any, where: str, notes: List[str]) -> Decimal:
+def usd(value: Any, where: str, notes: list[str]) -> Decimal:
     """A price in USD a million tokens that is a whole number of pico-USD a token."""
     exact = Context(prec=12).create_decimal(value)
     whole = exact.quantize(Decimal("0.000001"), rounding=ROUND_CEILING)
@@ -124,7 +104,7 @@ def usd(value: Any, where: str, notes: List[str]) -> Decimal:
     return whole
 
 
-def genai_cards(prices: Dict[str, Any], where: str, notes: List[str]) -> Cards:
+def genai_rates(prices: dict[str, Any], where: str, notes: list[str]) -> dict[int, Rates]:
     """The rates of one tier by the size of the context."""
     values = {name: prices[key] for name, key in GENAI.items() if prices.get(key) is not None}
     starts = sorted({tier["start"] for value in values.values() if isinstance(value, dict) for tier in value["tiers"]})
@@ -135,40 +115,38 @@ def genai_cards(prices: Dict[str, Any], where: str, notes: List[str]) -> Cards:
         reached = [tier["price"] for tier in sorted(value["tiers"], key=lambda tier: int(tier["start"])) if tier["start"] <= over]
         return reached[-1] if over and reached else value["base"]
 
-    return {
-        ("", over): {name: usd(at(value, over), f"{where} {name}", notes) for name, value in values.items()} for over in [0, *starts]
-    }
+    return {over: {name: usd(at(value, over), f"{where} {name}", notes) for name, value in values.items()} for over in [0, *starts]}
 
 
-def of_today(prices: Any, today: str) -> Dict[str, Any]:
+def of_today(prices: Any, today: str) -> dict[str, Any]:
     """The prices in force: by date the latest, by the time of day the dearest."""
     if isinstance(prices, dict):
         return prices
     dated = [entry for entry in prices if "start_time" not in entry.get("constraint", {})]
     hourly = [entry for entry in prices if "start_time" in entry.get("constraint", {})]
     current = [entry for entry in dated if entry.get("constraint", {}).get("start_date", "") <= today][-1]
-    found: Dict[str, Any] = max([current, *hourly], key=lambda entry: entry["prices"]["output_mtok"] if hourly else 0)["prices"]
+    found: dict[str, Any] = max([current, *hourly], key=lambda entry: entry["prices"]["output_mtok"] if hourly else 0)["prices"]
     return found
 
 
-def genai_model(model: Dict[str, Any], today: str, where: str, notes: List[str]) -> Optional[Cards]:
+def genai_model(model: dict[str, Any], today: str, where: str, notes: list[str]) -> Cards | None:
     """Every card of a model; `None` where it is not charged by tokens alone."""
     standard = of_today(model["prices"], today)
     unknown = set(standard) - set(GENAI.values()) - BESIDE
     video = standard.get("input_video_mtok", 0)
     if "input_mtok" not in standard or unknown - {"input_video_mtok"} or video > standard.get("input_image_mtok", 0):
         return None
-    cards = {("standard", over): rates for (_, over), rates in genai_cards(standard, where, notes).items()}
+    cards = {("standard", over): rates for over, rates in genai_rates(standard, where, notes).items()}
     for variant in model.get("price_variants", []):
         when = variant["when"]
         tier = "batch" if when == {"processing": "batch"} else when.get("service_tier")
         if tier in TIERS and variant.get("constraint", {}).get("start_date", "") <= today:
             merged = {**standard, **variant["prices"]}
-            cards.update({(tier, over): rates for (_, over), rates in genai_cards(merged, f"{where} {tier}", notes).items()})
+            cards.update({(tier, over): rates for over, rates in genai_rates(merged, f"{where} {tier}", notes).items()})
     return cards
 
 
-def litellm_cards(row: Dict[str, Any], where: str, notes: List[str]) -> Cards:
+def litellm_cards(row: dict[str, Any], where: str, notes: list[str]) -> Cards:
     """Every card of a row of the second source, as far as it gives them."""
     cards: Cards = {}
     for name, stem in LITELLM.items():
@@ -183,7 +161,7 @@ def litellm_cards(row: Dict[str, Any], where: str, notes: List[str]) -> Cards:
     return {card: rates for card, rates in cards.items() if "input" in rates and ("output" in rates or card[0] == "standard")}
 
 
-def names_of(match: Dict[str, Any]) -> Iterator[str]:
+def names_of(match: dict[str, Any]) -> Iterator[str]:
     """The names a rule of the first source stands for; what it says of beginnings is read as whole names, for we guess none."""
     for operation, value in match.items():
         if operation in ("or", "and"):
@@ -203,20 +181,24 @@ def left_out(provider: str, model: str) -> bool:
 class Tables:
     """What the two sources say together."""
 
-    def __init__(self, genai: List[Any], litellm: Dict[str, Any], today: str) -> None:
+    def __init__(self, genai: list[Any], litellm: dict[str, Any], today: str) -> None:
         self.litellm, self.today = litellm, today
-        self.notes: List[str] = []
-        self.prices: Dict[Tuple[str, str], Dict[Tuple[str, int], Tuple[Rates, str]]] = {}
-        self.names: Dict[Tuple[str, str], str] = {}
-        self.windows: Dict[Tuple[str, str], int] = {}
+        self.notes: list[str] = []
+        self.prices: dict[tuple[str, str], dict[tuple[str, int], tuple[Rates, str]]] = {}
+        self.names: dict[tuple[str, str], str] = {}
+        self.windows: dict[tuple[str, str], int] = {}
         for provider in genai:
             if provider["id"] in PROVIDERS:
                 self.take_provider(provider["id"], provider["models"])
+        for (owner, model), name in ELSEWHERE.items():
+            dated = re.fullmatch(r"anthropic\.(claude-.*-20\d{6})-v\d(:\d)?", name)
+            if dated:
+                self.names.setdefault((owner, dated[1]), model)
         self.take_fine_tunes()
         self.take_second("openai", {"openai", "text-completion-openai"})
         self.take_second("anthropic", {"anthropic"})
 
-    def take_provider(self, provider: str, models: List[Any]) -> None:
+    def take_provider(self, provider: str, models: list[Any]) -> None:
         """Takes the models of the first source: ids first, then other names, the first that has one keeps it."""
         kept = []
         for model in models:
@@ -233,7 +215,7 @@ class Tables:
             self.prices[key] = {card: (rates, "genai-prices") for card, rates in cards.items()}
             self.fill(key)
 
-    def second(self, key: Tuple[str, str]) -> Iterator[Tuple[str, Dict[str, Any]]]:
+    def second(self, key: tuple[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The rows of the second source that may be about this model: by its own name, then by its others."""
         provider, model = key
         names = [model, *(name for (owner, name), id in self.names.items() if owner == provider and id == model and name != model)]
@@ -243,7 +225,7 @@ class Tables:
                 if row is not None:
                     yield prefix + name, row
 
-    def fill(self, key: Tuple[str, str]) -> None:
+    def fill(self, key: tuple[str, str]) -> None:
         """Fills what the first source leaves out, from the first row of the second that has the same input and output."""
         base = self.prices[key]["standard", 0][0]
         completed = False
@@ -258,7 +240,7 @@ class Tables:
                 completed = True
                 self.complete(key, base, theirs)
 
-    def complete(self, key: Tuple[str, str], base: Rates, theirs: Cards) -> None:
+    def complete(self, key: tuple[str, str], base: Rates, theirs: Cards) -> None:
         """Adds classes to the cards that are there, and cards that are not."""
         own = self.prices[key]
         sizes = {over for _, over in own}
@@ -274,7 +256,7 @@ class Tables:
             else:
                 self.notes.append(f"left out: {' '.join(key)}: {tier} over {over}, which is only in litellm")
 
-    def differ(self, key: Tuple[str, str], name: str, theirs: Cards) -> None:
+    def differ(self, key: tuple[str, str], name: str, theirs: Cards) -> None:
         """Notes where the two sources differ, for the two providers."""
         if key[0] not in ("openai", "anthropic"):
             return
@@ -293,12 +275,13 @@ class Tables:
 
     def take_second(self, provider: str, owners: Any) -> None:
         """Takes the models that only the second source has."""
+        modes = ("chat", "responses", "embedding", "completion")
         for name, row in self.litellm.items():
-            if row.get("litellm_provider") in owners and row.get("mode") in ("chat", "responses", "embedding", "completion") and "/" not in name:
-                if (provider, name) not in self.names and not self.is_dated(provider, name, row):
-                    self.add(provider, name, row)
+            new = "/" not in name and (provider, name) not in self.names
+            if new and row.get("litellm_provider") in owners and row.get("mode") in modes and not self.is_dated(provider, name, row):
+                self.add(provider, name, row)
 
-    def is_dated(self, provider: str, name: str, row: Dict[str, Any]) -> bool:
+    def is_dated(self, provider: str, name: str, row: dict[str, Any]) -> bool:
         """Takes a name that is a known one with a date, and costs the same, as another name of that model."""
         model = self.names.get((provider, re.sub(r"-20\d\d-?\d\d-?\d\d$", "", name)))
         if model is None:
@@ -310,7 +293,7 @@ class Tables:
             self.complete((provider, model), base, theirs)
         return same
 
-    def add(self, provider: str, name: str, row: Dict[str, Any]) -> None:
+    def add(self, provider: str, name: str, row: dict[str, Any]) -> None:
         """Adds a row of the second source."""
         cards = litellm_cards(row, name, self.notes)
         if ("standard", 0) in cards:
@@ -318,7 +301,7 @@ class Tables:
             standard = cards["standard", 0]
             self.prices[provider, name] = {card: ({**standard, **rates}, "litellm") for card, rates in cards.items()}
 
-    def limits(self, key: Tuple[str, str]) -> Tuple[str, str, str, str]:
+    def limits(self, key: tuple[str, str]) -> tuple[str, str, str, str]:
         """Output limit and context window, each with its source; of two windows the larger, for it is a bound."""
         output, window, source = None, self.windows.get(key), "genai-prices"
         rows = [row for _, row in self.second(key)]
@@ -343,7 +326,7 @@ def text(value: Decimal) -> str:
     return f"{value:f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:f}"
 
 
-def write(name: str, head: List[str], columns: List[str], rows: List[List[str]]) -> None:
+def write(name: str, head: list[str], columns: list[str], rows: list[list[str]]) -> None:
     """Writes a table with its head as comments."""
     lines = [*(f"# {line}" for line in head), "\t".join(columns), *("\t".join(row) for row in rows)]
     (HERE / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -360,7 +343,8 @@ def main() -> None:
     given = parser.parse_args()
     load = [json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal) for path in (given.genai_prices, given.litellm)]
     tables = Tables(load[0], load[1], given.date)
-    sources = f"Figures of genai-prices {given.genai} and litellm {given.litellm_version} (both MIT) as of {given.date}; made by refresh.py."
+    both = f"genai-prices {given.genai} and litellm {given.litellm_version}"
+    sources = f"Figures of {both} (both MIT) as of {given.date}; made by refresh.py."
     keys = sorted(tables.prices)
     prices = [
         [*key, tier, str(over), *(text(rates[name]) if name in rates else "" for name in CLASSES), source]
@@ -368,7 +352,8 @@ def main() -> None:
         for (tier, over), (rates, source) in sorted(tables.prices[key].items(), key=lambda item: (TIERS.index(item[0][0]), item[0][1]))
     ]
     head = [f"version: {given.date}/genai-prices-{given.genai}", f"second: {given.date}/litellm-{given.litellm_version}", sources]
-    head += ["USD a million tokens; empty: the source gives none. `over`: for calls with more input tokens than this.", *sorted(set(tables.notes))]
+    head += ["USD a million tokens; empty: the source gives none. `over`: for calls with more input tokens than this."]
+    head += sorted(set(tables.notes))
     write("prices.tsv", head, ["provider", "model", "tier", "over", *CLASSES, "source"], prices)
     limits = [[*key, *tables.limits(key)] for key in keys]
     columns = ["provider", "model", "max_output_tokens", "source", "context_window", "source"]

@@ -1,7 +1,7 @@
 //! The bundled price table against a second published source, and as users meet it.
 
 use iron_runtime::Protocol;
-use iron_runtime::money::{Price, Rates, Tier, Usage};
+use iron_runtime::money::{Price, Tier, Usage};
 use iron_runtime::policy::Prices;
 use std::sync::Arc;
 
@@ -26,20 +26,16 @@ fn pico_usd(usd: &str) -> u64 {
 #[test]
 fn the_most_used_models_cost_what_a_second_source_says() {
     let prices = Prices::bundled();
-    let classes: [(&str, fn(&Rates) -> u64); 5] = [
-        ("input", |rates| rates.input),
-        ("output", |rates| rates.output),
-        ("cache_read", |rates| rates.cache_read),
-        ("cache_write_5m", |rates| rates.cache_write_5m),
-        ("cache_write_1h", |rates| rates.cache_write_1h),
-    ];
     let (mut models, mut figures) = (0, 0);
     for line in CROSSCHECK.lines().filter(|line| !line.starts_with('#')).skip(1) {
         let columns: Vec<&str> = line.split('\t').collect();
         let [provider, model, _, rates @ .., limit] = &columns[..] else { panic!("{line}") };
         let price = find(&prices, provider, model);
-        for ((class, own), theirs) in classes.iter().zip(rates).filter(|(_, theirs)| !theirs.is_empty()) {
-            assert_eq!(own(&price.standard.base), pico_usd(theirs), "{model} {class}");
+        let own = &price.standard.base;
+        let own = [own.input, own.output, own.cache_read, own.cache_write_5m, own.cache_write_1h];
+        assert_eq!(rates.len(), own.len(), "{line}");
+        for ((own, theirs), column) in own.into_iter().zip(rates).zip(4..).filter(|((_, theirs), _)| !theirs.is_empty()) {
+            assert_eq!(own, pico_usd(theirs), "{model}, column {column}");
             figures += 1;
         }
         assert_eq!(price.max_output_tokens, limit.parse().ok(), "{model}");

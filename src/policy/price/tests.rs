@@ -11,7 +11,9 @@ fn found(prices: &Prices, upstream: &str, protocol: Protocol, model: &str) -> Op
 #[test]
 fn names_as_providers_take_them() {
     let prices = Prices::bundled();
-    let table: [(&str, Protocol, &str, Option<(&str, &str)>); 39] = [
+    /// Upstream, its protocol, model, row and rule.
+    type Case = (&'static str, Protocol, &'static str, Option<(&'static str, &'static str)>);
+    let table: [Case; 39] = [
         ("openai", OpenAi, "gpt-4o", Some(("openai/gpt-4o", "exact name"))),
         ("openai", OpenAi, "GPT-4o", Some(("openai/gpt-4o", "name in lower case"))),
         ("openai", OpenAi, "gpt-4o-2024-11-20", Some(("openai/gpt-4o", "another name of the model"))),
@@ -48,10 +50,10 @@ fn names_as_providers_take_them() {
             "gpt-4o-mini-2024-07-18.ft-0123",
             Some(("openai/ft:gpt-4o-mini-2024-07-18", "price of the protocol's provider, fine-tune")),
         ),
-        ("anthropic", Anthropic, "claude-sonnet-4-20250514", Some(("anthropic/claude-sonnet-4-0", "date dropped"))),
+        ("anthropic", Anthropic, "claude-sonnet-4-20250514", Some(("anthropic/claude-sonnet-4-0", "another name of the model"))),
         ("anthropic", Anthropic, "claude-sonnet-4@20250514", Some(("anthropic/claude-sonnet-4-0", "date dropped"))),
         ("anthropic", Anthropic, "claude-3-5-haiku-latest", Some(("anthropic/claude-3-5-haiku-latest", "exact name"))),
-        ("anthropic", Anthropic, "claude-3-5-haiku-20241022", Some(("anthropic/claude-3-5-haiku-latest", "date dropped"))),
+        ("anthropic", Anthropic, "claude-3-5-haiku-20241022", Some(("anthropic/claude-3-5-haiku-latest", "another name of the model"))),
         ("anthropic", Anthropic, "claude-sonnet-5-latest", Some(("anthropic/claude-sonnet-5", "-latest dropped"))),
         ("anthropic", Anthropic, "claude-99", None),
         ("my-proxy", OpenAi, "gpt-4o", Some(("openai/gpt-4o", "price of the protocol's provider"))),
