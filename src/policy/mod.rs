@@ -6,7 +6,7 @@ mod price;
 mod quote;
 
 pub use access::{AccessRules, access};
-pub use price::Prices;
+pub use price::{Found, Prices};
 pub use quote::{Ended, Quote, bill, quote};
 
 use crate::call::{AgentId, Hold, Reason, Refusal, Ticket, Verdict};
