@@ -6,7 +6,7 @@
 //! cargo bench -- --min-time 3 prompt # for longer, on a busy machine
 //! ```
 //!
-//! **Steps** (`head`, `target`, `scan_…`, `headers`, `boundary`, `refusal`) are pure functions in a warm cache: what the router itself does
+//! **Steps** (`head`, `target`, `scan_…`, `headers`, `boundary`, `refusal`, `admit_and_settle`) are pure functions in a warm cache: what the router itself does
 //! for a request, sockets aside. Numbers beside `scan_…` are lengths of bodies. The order of the keys matters there, because the walk
 //! ends at the model: Python's SDKs send the messages first, others the model.
 //!
@@ -20,13 +20,16 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use iron_runtime::call::{BodyLength, Headers, Reason, Refusal};
-use iron_runtime::config::Key;
+use iron_runtime::call::{AgentId, BodyLength, End, Headers, Outcome, Reason, Refusal, Verdict};
+use iron_runtime::config::{Agent, Key, Spending};
 use iron_runtime::http::{ServerLimits, head};
+use iron_runtime::money::{NanoUsd, Usage};
+use iron_runtime::policy::{self, Ask, Quote, State};
+use iron_runtime::row::{Bill, RequestInfo, Row};
 use iron_runtime::wire::headers::Nominated;
 use iron_runtime::wire::route::{self, Table};
 use iron_runtime::wire::{refusal, scan, sse};
-use iron_runtime::{Config, LlmRouter, Protocol, Secret, Upstream};
+use iron_runtime::{Config, LlmRouter, Protocol, Secret, UnixMs, Upstream};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -293,4 +296,45 @@ fn event(number: usize) -> String {
     format!(
         r#"data: {{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,"model":"gpt-4o-mini","choices":[{{"index":0,"delta":{{"content":" word{number}"}},"finish_reason":null}}]}}"#
     ) + "\n\n"
+}
+
+/// The budget's part of a call, its sums in the tally included: a hold on the accounts of the router and of an agent, and the settled row.
+#[divan::bench]
+fn admit_and_settle(bencher: Bencher<'_, '_>) {
+    let spending = Spending { budget: NanoUsd::from_usd(1e6), ..Spending::default() };
+    let agent = Agent { name: "blue".into(), token: Secret::new("token-of-blue"), budget: NanoUsd::from_usd(1e5) };
+    let now = UnixMs(1_760_000_000_000);
+    let mut state = State::new(&spending, &[agent], (NanoUsd::ZERO, vec![]), now);
+    let quote = Quote {
+        input_pico_usd: 300_000_000,
+        output_pico_usd: 600_000,
+        own_limit: Some(500),
+        model_limit: 16_384,
+        least_limit: 16,
+        field: Some("max_tokens"),
+    };
+    let ask = Ask { agent: Some(AgentId(0)), quote: Some(&quote), leased: false };
+    let rows: Vec<_> = (0..20).map(|number| settled_row(&format!("gpt-4o-mini-{number}"), now)).collect();
+    let mut next = rows.iter().cycle();
+    bencher.bench_local(|| {
+        let verdict = policy::admit(&mut state, black_box(&ask), None, now);
+        let (Verdict::Forward(hold), Some(row)) = (verdict, next.next()) else { unreachable!("there is room") };
+        policy::settle(&mut state, hold, black_box(row), now)
+    });
+}
+
+fn settled_row(model: &str, at: UnixMs) -> Row {
+    let info = RequestInfo {
+        serial: 1,
+        at,
+        agent: Some("blue".into()),
+        upstream: "openai".into(),
+        method: "POST".into(),
+        path: "/v1/chat/completions".into(),
+        model: Some(model.into()),
+        stream: false,
+    };
+    let outcome = Outcome { reply_bytes: 600, ..Outcome::failed(200, End::Complete, Duration::from_millis(3)) };
+    let usage = Usage { input: 21, output: 8, ..Usage::default() };
+    Row { info, outcome, bill: Bill { usage: Some(usage), cost: Some(NanoUsd(7_950)), ..Bill::default() }, code: None }
 }

@@ -112,7 +112,8 @@ impl LlmRouter {
         let (host, port, drain) = (config.host.clone(), config.port, config.timeouts.drain);
         let provider = config.upstreams.iter().find(|upstream| !matches!(upstream.key, Key::Control)).map(|upstream| upstream.protocol);
         let (listens, limits) = (config.listener, server_limits(&config));
-        let rules = AccessRules { allow_hosts: config.allow_hosts.clone(), token: token.clone() };
+        let agents = config.agents.iter().map(|agent| agent.token.clone()).collect();
+        let rules = AccessRules { allow_hosts: config.allow_hosts.clone(), token: token.clone(), agents };
         let bind = |source| Error::Bind { address: format!("{host}:{port}"), source };
         let listener = Server::listen(&host, port).map_err(bind)?;
         let (agents, budget) = (config.agents.clone(), Mutex::new(config.spending.budget));
