@@ -140,8 +140,8 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "doctor",
         about: "say what would go wrong, and how to mend it",
         operands: NO_OPERANDS,
-        details: "Checks settings, keys, addresses, certificates, ports, proxies, ledger, prices and the clock as `serve` with the same options would use them.\n\
-                  One line a check: ok, warning or problem. Providers are reached without a key; nothing is spent.",
+        details: "Checks settings, keys, addresses, certificates, ports, proxies, ledger, prices and the clock as `serve` with the same options\n\
+                  would use them. One line a check: ok, warning or problem. Providers are reached without a key; nothing is spent.",
         own: &[JSON],
         takes: |_| true,
         action: doctor::run,

@@ -315,7 +315,8 @@ impl Proxy {
     fn money(&self, routed: &Routed<'_>) -> Result<Money, Refusal> {
         if self.config.on_ledger_error == OnLedgerError::Stop {
             self.books.ready().map_err(|fault| {
-                let message = format!("the ledger can't keep a row, and calls without one are not wanted (--on-ledger-error stop): {fault}");
+                let message =
+                    format!("the ledger can't keep a row, and calls without one are not wanted (--on-ledger-error stop): {fault}");
                 Refusal::new(Reason::Overloaded("ledger_unavailable"), message)
             })?;
         }

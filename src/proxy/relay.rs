@@ -85,8 +85,6 @@ pub(super) fn relay<'a>(mut reply: UpstreamReply, responder: Responder<'a>, cont
         context,
         open,
         live: kind == Kind::Events,
-        // Of a value whose end nothing announces, the latest piece waits for the next.
-        late: meter.is_some() && kind == Kind::Value && framing == Framing::Chunked,
         meter,
         filter: strip.then(WithoutUsage::default),
         filtered: Vec::new(),
@@ -181,8 +179,6 @@ struct Relay<'s, 'r, 'p, 'c> {
     context: &'r Context<'c>,
     open: &'r mut Open<'p>,
     live: bool,
-    /// The latest piece waits in `held` for the next one.
-    late: bool,
     meter: Option<Meter>,
     filter: Option<WithoutUsage>,
     /// What the filter let through, reused.
@@ -246,11 +242,6 @@ impl Relay<'_, '_, '_, '_> {
     fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.open.is_settled() {
             return self.put(bytes);
-        }
-        if self.late {
-            self.release()?;
-            self.held.extend_from_slice(bytes);
-            return Ok(());
         }
         let (ends_at, is_over) = self.meter.as_ref().map_or((None, false), |meter| (meter.terminal_at(), meter.is_over()));
         match ends_at {

@@ -8,17 +8,8 @@ const HOP_BY_HOP: [&str; 8] =
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "proxy-authenticate"];
 
 /// Fields of a request that are ours to set or were meant for us.
-const OURS: [&str; 9] = [
-    "host",
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "proxy-authorization",
-    "expect",
-    "content-length",
-    "x-iron-agent",
-    "x-agent-name",
-];
+const OURS: [&str; 9] =
+    ["host", "authorization", "x-api-key", "api-key", "proxy-authorization", "expect", "content-length", "x-iron-agent", "x-agent-name"];
 
 /// The most characters of an agent's name.
 pub const MAX_LABEL: usize = 64;

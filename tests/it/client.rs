@@ -205,7 +205,8 @@ impl Request {
 
     /// The same as a stream, with its usage: nothing of it is edited.
     pub(crate) fn chat_stream() -> Self {
-        let body = r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]}"#;
+        let body =
+            r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]}"#;
         Self::post("/v1/chat/completions", body)
     }
 

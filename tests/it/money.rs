@@ -140,14 +140,17 @@ fn a_stream_is_asked_for_its_usage_and_the_client_sees_nothing_of_it() {
         "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":20}}\n\n",
         "data: [DONE]\n\n",
     ];
-    let upstream = Upstream::answering(move |_| [sse_head(), chunked(events.concat().as_bytes())].concat());
+    let upstream = Upstream::answering(move |_| [sse_head(), chunked(&[events.concat().as_bytes()])].concat());
     let router = Router::openai(&upstream);
     let body = r#"{"model":"gpt-4o","stream":true, "messages":[]}"#;
     let reply = router.call(&Request::post("/v1/chat/completions", body).field("Accept-Encoding", "gzip"));
     assert_eq!(reply.text(), [events[0], events[2]].concat());
     let sent = upstream.request();
     let text = String::from_utf8(sent.body.clone()).expect("text");
-    assert_eq!(text.replace(r#""stream_options":{"include_usage":true},"#, "").replace(r#","stream_options":{"include_usage":true}"#, ""), body);
+    assert_eq!(
+        text.replace(r#""stream_options":{"include_usage":true},"#, "").replace(r#","stream_options":{"include_usage":true}"#, ""),
+        body
+    );
     assert!(text.len() > body.len(), "{text}");
     assert_eq!(sent.head.get("accept-encoding").as_deref(), Some("identity"));
     assert_eq!(router.inner().total_spent(), NanoUsd(10 * 2_500 + 20 * 10_000));
@@ -156,7 +159,7 @@ fn a_stream_is_asked_for_its_usage_and_the_client_sees_nothing_of_it() {
 #[test]
 fn a_client_that_asked_for_usage_gets_every_byte() {
     let events = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n";
-    let upstream = Upstream::answering(move |_| [sse_head(), chunked(events.as_bytes())].concat());
+    let upstream = Upstream::answering(move |_| [sse_head(), chunked(&[events.as_bytes()])].concat());
     let router = Router::openai(&upstream);
     let body = r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#;
     assert_eq!(router.call(&Request::post("/v1/chat/completions", body)).text(), events);

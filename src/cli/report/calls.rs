@@ -1,6 +1,6 @@
 //! Calls one by one: for people, as JSON, as CSV.
 
-use super::table::{columns, csv, name};
+use super::table::{columns, csv, dollars, name};
 use crate::cli::bill::grouped;
 use crate::clock::UnixMs;
 use crate::money::NanoUsd;
@@ -45,24 +45,28 @@ const HEADS: [&str; 13] = [
     "estimated",
 ];
 
-/// For people.
+/// For people. A cost that is an upper estimate has a `~` before it.
 pub(super) fn text(calls: &[Line]) -> String {
-    let row = |call: &Line| {
-        let cost = call.cost.map_or_else(|| "unknown".into(), |cost| format!("{cost}{}", if call.estimated { " est." } else { "" }));
-        let ended = call.code.as_ref().unwrap_or(&call.end);
+    let amounts: Vec<u64> = calls.iter().map(|call| call.cost.unwrap_or_default().0).collect();
+    let row = |(call, cost): (&Line, String)| {
+        let cost = match (call.cost, call.estimated) {
+            (None, _) => "unknown".into(),
+            (Some(_), true) => format!("~{cost}"),
+            (Some(_), false) => cost,
+        };
         vec![
             call.at.rfc3339(),
             name(call.agent.as_deref().unwrap_or("-")),
             name(call.model.as_deref().unwrap_or("-")),
             name(&call.provider),
-            name(ended),
+            name(call.code.as_ref().unwrap_or(&call.end)),
             call.status.to_string(),
             grouped(call.input_tokens),
             grouped(call.output_tokens),
             cost,
         ]
     };
-    let rows: Vec<_> = calls.iter().map(row).collect();
+    let rows: Vec<_> = calls.iter().zip(dollars(&amounts)).map(row).collect();
     let heads = ["time (UTC)", "agent", "model", "provider", "end", "status", "tokens in", "tokens out", "cost"];
     columns(&heads, 5, &rows).join("\n") + "\n"
 }
@@ -152,11 +156,11 @@ mod tests {
         let text = text(&calls());
         let lines: Vec<&str> = text.lines().collect();
         assert!(
-            lines[1].starts_with("1970-01-01T00:00:00.000Z  -") && lines[1].ends_with("200      1,200          12     $0.0001872"),
+            lines[1].starts_with("1970-01-01T00:00:00.000Z  -") && lines[1].ends_with("200      1,200          12   $0.0001872"),
             "{text}"
         );
         assert!(lines[2].contains("budget_exceeded     402") && lines[2].contains("a\\u{1b}[1m"), "{text}");
-        assert!(lines[3].ends_with("$0.0001872 est.") && lines[4].ends_with("unknown"), "{text}");
+        assert!(lines[3].ends_with(" ~$0.0001872") && lines[4].ends_with("unknown"), "{text}");
     }
 
     #[test]

@@ -104,20 +104,25 @@ impl Meter {
     }
 
     /// Whether the event that ends the stream has told all it has to tell: `[DONE]`, `message_stop`, `response.completed` and its like, or
-    /// an error has been read to the end of its data. From here on [`Meter::reported`] is final.
+    /// an error has been read to the end of its data; of a reply in one piece, whether its object has ended. From here on
+    /// [`Meter::reported`] is final.
     pub fn is_over(&self) -> bool {
-        self.stream.over
+        self.stream.over || self.value_ended()
     }
 
-    /// Where in the piece fed last the event that ends the stream begins: 0 where it began in an earlier piece, `None` where no such event
-    /// has been recognised.
+    fn value_ended(&self) -> bool {
+        self.events.is_none() && self.picker.has_ended()
+    }
+
+    /// Where in the piece fed last the event that ends the stream begins: 0 where it began in an earlier piece, and where an object has
+    /// ended that is no stream; `None` where no such event has been recognised.
     ///
     /// It is recognised before the line that gives it away is whole, so that no client can have acted on what was passed on before: who
     /// holds back the bytes from here on until [`Meter::is_over`] and settles then, has settled before the client sees the end. When the
     /// stream ends while bytes are held, or more of them are held than one cares to hold (such an event repeats the whole response),
     /// they are passed on as they are.
     pub fn terminal_at(&self) -> Option<usize> {
-        self.stream.last_began
+        self.stream.last_began.or_else(|| self.value_ended().then_some(0))
     }
 
     /// What was found so far.
