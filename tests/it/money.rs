@@ -170,7 +170,7 @@ fn a_client_that_asked_for_usage_gets_every_byte() {
 fn the_output_limit_is_lowered_to_what_fits_and_the_client_is_told() {
     let upstream = Upstream::saying(billed(1, 1));
     let router = Router::start(limited(rig::openai(&upstream), CENT));
-    let reply = router.call(&chat("gpt-4o", r#","max_tokens":16000"#));
+    let reply = router.call(&chat("gpt-4o", r#","max_tokens":16000,"service_tier":"default""#));
     let clamped = reply.head.get("x-iron-clamped").expect("told");
     let limit: u64 = clamped.strip_prefix("max_tokens=").and_then(|limit| limit.parse().ok()).expect("a number");
     assert!((900..1000).contains(&limit), "{limit} tokens of $10 a million in a cent");
@@ -244,10 +244,10 @@ fn a_call_waits_for_the_holds_of_others() {
     config.spending.wait = super::WAIT;
     let router = Arc::new(Router::start(config));
     let sharing = router.clone();
-    let first = thread::spawn(move || sharing.call(&chat("gpt-4o", r#","max_tokens":800,"user":"first""#)).status);
+    let first = thread::spawn(move || sharing.call(&chat("gpt-4o", r#","max_tokens":400,"user":"first""#)).status);
     upstream.wait("the first call", |log| log.requests.len() == 1);
     let sharing = router.clone();
-    let second = thread::spawn(move || sharing.call(&chat("gpt-4o", r#","max_tokens":800"#)).status);
+    let second = thread::spawn(move || sharing.call(&chat("gpt-4o", r#","max_tokens":400"#)).status);
     router.wait_stats(|totals| totals.in_flight == 1);
     go.send(()).expect("the provider listens");
     assert_eq!((first.join().expect("first"), second.join().expect("second")), (200, 200));
@@ -264,9 +264,9 @@ fn a_call_that_waited_in_vain_is_told_to_come_again() {
     config.spending.wait = Duration::from_millis(10);
     let router = Router::start(config);
     let mut holding = router.client();
-    holding.send(&chat("gpt-4o", r#","max_tokens":800"#).bytes());
+    holding.send(&chat("gpt-4o", r#","max_tokens":400"#).bytes());
     upstream.wait("the first call", |log| log.requests.len() == 1);
-    let reply = router.call(&chat("gpt-4o", r#","max_tokens":800"#));
+    let reply = router.call(&chat("gpt-4o", r#","max_tokens":400"#));
     assert_eq!(reply.error(), (402, "insufficient_budget".into()));
     assert_eq!(reply.head.get("retry-after").as_deref(), Some("1"));
     holding.leave(true);
