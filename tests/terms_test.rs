@@ -303,10 +303,6 @@ proptest! {
         for field in fields {
             if let Some(own) = expected[field].as_u64() {
                 expected[field] = own.min(limit).into();
-            } else if expected[field].is_null() {
-                // Looked up, it is there: as it was, or not at all.
-                let given = body.contains(&format!("{}\"", &field[1..]));
-                if !given { expected.as_object_mut().unwrap().remove(field); }
             }
         }
         if none {

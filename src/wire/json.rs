@@ -80,6 +80,10 @@ impl<'a> Walk<'a> {
             return self.malformed();
         }
         self.at += 1;
+        if let Some(length) = short(&self.body[self.at..]) {
+            self.at += length + 1;
+            return Ok(start..self.at);
+        }
         loop {
             let rest = self.body.get(self.at..).unwrap_or_default();
             let Some(text) = memchr(b'"', rest).map(|end| &rest[..end]) else {
@@ -100,7 +104,7 @@ impl<'a> Walk<'a> {
         let quoted = self.string()?;
         self.expect(b':')?;
         let text = &self.body[quoted.start + 1..quoted.end - 1];
-        if memchr(b'\\', text).is_none() {
+        if !text.contains(&b'\\') {
             return Ok(Some(Cow::Borrowed(text)));
         }
         Ok(unescape(&self.body[quoted]).map(|text| Cow::Owned(text.into_owned().into_bytes())))
@@ -253,6 +257,28 @@ impl Open {
     }
 }
 
+/// The length of a string of at most 15 bytes without escapes, as keys and words are; `text` begins behind its quote. Eight bytes at a
+/// time: for so few, setting up a search costs more than the search.
+fn short(text: &[u8]) -> Option<usize> {
+    let (words, _) = text.as_chunks::<8>();
+    for (index, word) in words.iter().take(2).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let (quotes, backslashes) = (bytes_like(word, b'"'), bytes_like(word, b'\\'));
+        let first = (quotes | backslashes).trailing_zeros();
+        if first < 64 {
+            return (quotes >> first & 1 == 1).then_some(index * 8 + first as usize / 8);
+        }
+    }
+    None
+}
+
+/// The high bit of every byte that is `byte`. Bits above the lowest one set may be wrong, as borrows run upwards.
+fn bytes_like(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let zeros = word ^ (ONES * u64::from(byte));
+    zeros.wrapping_sub(ONES) & !zeros & (ONES << 7)
+}
+
 /// RFC 8259 section 6.
 fn is_number(word: &[u8]) -> bool {
     fn digits(text: &[u8]) -> Option<&[u8]> {
@@ -336,6 +362,14 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn short_strings_end_where_long_ones_do(text in r#"[a!#\[\]é"\\]{0,20}"#, behind in r#"["\\a]{0,9}"#) {
+            let text = format!("{text}\"{behind}");
+            let first = text.find(['"', '\\']).filter(|at| text.as_bytes()[*at] == b'"');
+            let seen = text.len() / 8 * 8;
+            proptest::prop_assert_eq!(short(text.as_bytes()), first.filter(|at| *at < seen.min(16)), "{}", text);
+        }
+
         /// Strings aside, whose inner rules are the provider's business, the grammar is a parser's.
         #[test]
         fn agrees_with_a_parser(text in r#"[\[\]{},: 0-1.eE+\-"a]{0,12}|(true|false|null|nan|\[|\]|,){0,6}"#) {
