@@ -81,6 +81,17 @@ fn cases() {
     assert!(count > 150, "{count} cases");
 }
 
+/// The threads that read bodies have small stacks.
+#[test]
+fn the_deepest_body_fits_a_small_stack() {
+    let tail = |times| r#"[{"type":"document","source":{"content":"#.repeat(times) + "1" + &"}}]".repeat(times);
+    let bodies =
+        [r#"{"messages":[{"content":"#.to_string() + &tail(150) + "}]}", "{\"a\":".to_string() + &"[".repeat(511) + &"]".repeat(511) + "}"];
+    let read_all = move || bodies.iter().all(|body| read(Endpoint::Messages, body.as_bytes()).is_ok());
+    let reading = std::thread::Builder::new().stack_size(128 << 10).spawn(read_all).expect("a thread");
+    assert!(reading.join().expect("the stack suffices"));
+}
+
 // --- properties ---
 
 /// Any JSON value, its keys now and then ones that mean something.

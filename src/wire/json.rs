@@ -39,10 +39,12 @@ impl<'a> Walk<'a> {
         Err(Malformed { at: self.at })
     }
 
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.body.get(self.at).copied()
     }
 
+    #[inline]
     pub(super) fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -50,6 +52,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Skips white space and `byte`, if that is what follows.
+    #[inline]
     pub(super) fn next_is(&mut self, byte: u8) -> bool {
         self.space();
         let found = self.peek() == Some(byte);
@@ -58,6 +61,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Skips white space, `byte`, and white space.
+    #[inline]
     pub(super) fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
         if self.next_is(byte) {
             self.space();
@@ -74,16 +78,26 @@ impl<'a> Walk<'a> {
     }
 
     /// Skips a string; its range includes the quotes.
+    #[inline]
     pub(super) fn string(&mut self) -> Result<Range<usize>, Malformed> {
+        self.short_string().map_or_else(|| self.long_string(), Ok)
+    }
+
+    /// A string that [`short`] sees the end of, if that is what stands here: it has no escapes.
+    #[inline]
+    fn short_string(&mut self) -> Option<Range<usize>> {
+        let text = self.body.get(self.at..)?.strip_prefix(b"\"")?;
+        let start = self.at;
+        self.at += short(text)? + 2;
+        Some(start..self.at)
+    }
+
+    fn long_string(&mut self) -> Result<Range<usize>, Malformed> {
         let start = self.at;
         if self.peek() != Some(b'"') {
             return self.malformed();
         }
         self.at += 1;
-        if let Some(length) = short(&self.body[self.at..]) {
-            self.at += length + 1;
-            return Ok(start..self.at);
-        }
         loop {
             let rest = self.body.get(self.at..).unwrap_or_default();
             let Some(text) = memchr(b'"', rest).map(|end| &rest[..end]) else {
@@ -101,10 +115,12 @@ impl<'a> Walk<'a> {
 
     /// Skips a key, its colon, and the white space before the value. `None` where the key's escapes are no escapes.
     pub(super) fn key(&mut self) -> Result<Option<Cow<'a, [u8]>>, Malformed> {
-        let quoted = self.string()?;
+        let short = self.short_string();
+        let plain = short.is_some();
+        let quoted = short.map_or_else(|| self.long_string(), Ok)?;
         self.expect(b':')?;
         let text = &self.body[quoted.start + 1..quoted.end - 1];
-        if !text.contains(&b'\\') {
+        if plain || memchr(b'\\', text).is_none() {
             return Ok(Some(Cow::Borrowed(text)));
         }
         Ok(unescape(&self.body[quoted]).map(|text| Cow::Owned(text.into_owned().into_bytes())))
@@ -173,7 +189,9 @@ impl<'a> Walk<'a> {
         loop {
             values += 1;
             match self.peek() {
-                Some(b'"') => drop(self.string()?),
+                Some(b'"') => {
+                    self.string()?;
+                }
                 Some(bracket @ (b'{' | b'[')) => {
                     if open.depth == depth.min(MAX_DEPTH) {
                         return Err(Fault::TooDeep);
@@ -186,7 +204,9 @@ impl<'a> Walk<'a> {
                         continue;
                     }
                 }
-                _ => drop(self.scalar()?),
+                _ => {
+                    self.scalar()?;
+                }
             }
             while open.depth > 0 {
                 let close = if open.in_object() { b'}' } else { b']' };
