@@ -7,8 +7,10 @@
 //! ```
 //!
 //! **Steps** (`head`, `target`, `scan_…`, `headers`, `boundary`, `refusal`, `admit_and_settle`) are pure functions in a warm cache: what the router itself does
+=======
+//! **Steps** (`head`, `target`, `scan_…`, `terms_…`, `include_usage`, `headers`, `boundary`, `refusal`) are pure functions in a warm cache: what the router itself does
 //! for a request, sockets aside. Numbers beside `scan_…` are lengths of bodies. The order of the keys matters there, because the walk
-//! ends at the model: Python's SDKs send the messages first, others the model.
+//! ends at the model: Python's SDKs send the messages first, others the model. `terms_…` and `include_usage` see the whole body always.
 //!
 //! **Whole requests** (`json`, `prompt`, `stream`) go over loopback on one kept-alive connection to a provider in this process, once
 //! `Direct` and once `Routed`, through a real router with its default policies. What the router adds is the difference, and most of that
@@ -22,6 +24,9 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use iron_runtime::call::{AgentId, BodyLength, End, Headers, Outcome, Reason, Refusal, Verdict};
 use iron_runtime::config::{Agent, Key, Spending};
+=======
+use iron_runtime::call::{BodyLength, Endpoint, Headers, Reason, Refusal};
+use iron_runtime::config::Key;
 use iron_runtime::http::{ServerLimits, head};
 use iron_runtime::money::{NanoUsd, Usage};
 use iron_runtime::policy::{self, Ask, Quote, State};
@@ -30,6 +35,9 @@ use iron_runtime::wire::headers::Nominated;
 use iron_runtime::wire::route::{self, Table};
 use iron_runtime::wire::{refusal, scan, sse};
 use iron_runtime::{Config, LlmRouter, Protocol, Secret, UnixMs, Upstream};
+=======
+use iron_runtime::wire::{refusal, scan, sse, terms};
+use iron_runtime::{Config, LlmRouter, Protocol, Secret, Upstream};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -337,4 +345,34 @@ fn settled_row(model: &str, at: UnixMs) -> Row {
     let outcome = Outcome { reply_bytes: 600, ..Outcome::failed(200, End::Complete, Duration::from_millis(3)) };
     let usage = Usage { input: 21, output: 8, ..Usage::default() };
     Row { info, outcome, bill: Bill { usage: Some(usage), cost: Some(NanoUsd(7_950)), ..Bill::default() }, code: None }
+}
+
+// --- what a request may cost ---
+
+#[divan::bench(args = BODIES)]
+fn terms_chat(bencher: Bencher<'_, '_>, bytes: usize) {
+    let body = messages_first(bytes, true);
+    bencher.counter(BytesCount::of_str(&body)).bench_local(|| terms::read(Endpoint::ChatCompletions, black_box(body.as_bytes())).is_ok());
+}
+
+/// An agent's turn: tools, their calls and their results, as many small values.
+#[divan::bench(args = BODIES)]
+fn terms_agent(bencher: Bencher<'_, '_>, bytes: usize) {
+    const TURN: &str = r#"{"role":"assistant","content":[{"type":"tool_use","id":"toolu_01","name":"read_file","input":{"path":"src/lib.rs","lines":[1,80]}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_01","content":[{"type":"text","text":"//! The crate."}]}]}"#;
+    let turns = vec![TURN; bytes / TURN.len() + 1].join(",");
+    let tool = r#"{"name":"read_file","input_schema":{"type":"object","properties":{"path":{"type":"string"}}}}"#;
+    let body = format!(r#"{{"model":"claude-sonnet-4","max_tokens":1024,"tools":[{tool}],"messages":[{turns}]}}"#);
+    bencher.counter(BytesCount::of_str(&body)).bench_local(|| terms::read(Endpoint::Messages, black_box(body.as_bytes())).is_ok());
+}
+
+#[divan::bench(args = BODIES)]
+fn include_usage(bencher: Bencher<'_, '_>, bytes: usize) {
+    let body = messages_first(bytes, true);
+    bencher.counter(BytesCount::of_str(&body)).bench_local(|| terms::include_usage(black_box(body.as_bytes())));
+}
+
+#[divan::bench]
+fn limit_output(bencher: Bencher<'_, '_>) {
+    let body = messages_first(200, true);
+    bencher.bench_local(|| terms::limit_output(black_box(body.as_bytes()), Endpoint::ChatCompletions, "max_completion_tokens", 64));
 }
