@@ -10,6 +10,9 @@
 //! for a request, sockets aside. Numbers beside `scan_…` are lengths of bodies. The order of the keys matters there, because the walk
 //! ends at the model: Python's SDKs send the messages first, others the model.
 //!
+//! `meter_…` and `without_usage` are what following a reply costs: `meter_json` by length of the reply, `meter_embeddings` a reply of
+//! about 100 KB of numbers, `meter_event` and `meter_events` one event a piece and 64 of them, none with a usage; `without_usage` the same 64.
+//!
 //! **Whole requests** (`json`, `prompt`, `stream`) go over loopback on one kept-alive connection to a provider in this process, once
 //! `Direct` and once `Routed`, through a real router with its default policies. What the router adds is the difference, and most of that
 //! is the kernel's: one hop more each way. `json` is a small chat both ways, `prompt` one of 100 KB. `stream` is 100 events that the
@@ -20,11 +23,12 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use iron_runtime::call::{BodyLength, Headers, Reason, Refusal};
+use iron_runtime::call::{BodyLength, Endpoint, Headers, Reason, Refusal};
 use iron_runtime::config::Key;
 use iron_runtime::http::{ServerLimits, head};
 use iron_runtime::wire::headers::Nominated;
 use iron_runtime::wire::route::{self, Table};
+use iron_runtime::wire::usage::{Meter, WithoutUsage};
 use iron_runtime::wire::{refusal, scan, sse};
 use iron_runtime::{Config, LlmRouter, Protocol, Secret, Upstream};
 use std::io::{self, Read, Write};
@@ -293,4 +297,74 @@ fn event(number: usize) -> String {
     format!(
         r#"data: {{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,"model":"gpt-4o-mini","choices":[{{"index":0,"delta":{{"content":" word{number}"}},"finish_reason":null}}]}}"#
     ) + "\n\n"
+}
+
+// --- replies, followed ---
+
+/// A chat's reply of about so many bytes.
+fn chat_reply(bytes: usize) -> String {
+    let text = messages(bytes.saturating_sub(500));
+    format!(
+        r#"{{"id":"chatcmpl-1","object":"chat.completion","created":1760000000,"model":"gpt-4o-mini-2024-07-18","choices":[{{"index":0,"message":{{"role":"assistant","content":{text},"refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":21,"completion_tokens":8,"total_tokens":29,"prompt_tokens_details":{{"cached_tokens":0,"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}},"service_tier":"default","system_fingerprint":"fp_1"}}"#
+    )
+}
+
+/// An event of 250 bytes, as a provider sends it that was asked for the usage.
+fn chat_event(number: usize) -> String {
+    format!(
+        r#"data: {{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_1","choices":[{{"index":0,"delta":{{"content":" word{number}"}},"finish_reason":null}}]}}"#
+    ) + "\n\n"
+}
+
+#[divan::bench(args = [1_500, 100_000])]
+fn meter_json(bencher: Bencher<'_, '_>, bytes: usize) {
+    let reply = chat_reply(bytes);
+    bencher.counter(BytesCount::of_str(&reply)).bench_local(|| {
+        let mut meter = Meter::new(Endpoint::ChatCompletions, false);
+        meter.feed(black_box(reply.as_bytes()));
+        assert!(meter.reported().complete);
+    });
+}
+
+#[divan::bench]
+fn meter_embeddings(bencher: Bencher<'_, '_>) {
+    let numbers = vec!["-0.006929283"; 8_000].join(",");
+    let reply = format!(r#"{{"data":[{{"embedding":[{numbers}]}}],"usage":{{"prompt_tokens":8,"total_tokens":8}}}}"#);
+    bencher.counter(BytesCount::of_str(&reply)).bench_local(|| {
+        let mut meter = Meter::new(Endpoint::Embeddings, false);
+        meter.feed(black_box(reply.as_bytes()));
+        assert!(meter.reported().complete);
+    });
+}
+
+#[divan::bench]
+fn meter_event(bencher: Bencher<'_, '_>) {
+    let event = chat_event(7);
+    let mut meter = Meter::new(Endpoint::ChatCompletions, true);
+    bencher.counter(BytesCount::of_str(&event)).bench_local(|| meter.feed(black_box(event.as_bytes())));
+}
+
+#[divan::bench]
+fn meter_message_event(bencher: Bencher<'_, '_>) {
+    let event = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" word7\"}}\n\n";
+    let mut meter = Meter::new(Endpoint::Messages, true);
+    bencher.counter(BytesCount::of_str(event)).bench_local(|| meter.feed(black_box(event.as_bytes())));
+}
+
+#[divan::bench]
+fn meter_events(bencher: Bencher<'_, '_>) {
+    let events: String = (0..64).map(chat_event).collect();
+    let mut meter = Meter::new(Endpoint::ChatCompletions, true);
+    bencher.counter(BytesCount::of_str(&events)).bench_local(|| meter.feed(black_box(events.as_bytes())));
+}
+
+#[divan::bench]
+fn without_usage(bencher: Bencher<'_, '_>) {
+    let events: String = (0..64).map(chat_event).collect();
+    let (mut filter, mut out) = (WithoutUsage::default(), Vec::new());
+    bencher.counter(BytesCount::of_str(&events)).bench_local(|| {
+        out.clear();
+        filter.feed(black_box(events.as_bytes()), &mut out);
+        out.len()
+    });
 }

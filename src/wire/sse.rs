@@ -139,6 +139,11 @@ impl Events {
                 self.name.clear();
                 Some(Part::End)
             }
+            Place::LineStart if bytes[*at..].starts_with(b"data:") => {
+                *at += 5;
+                self.is_event = false;
+                self.value_begins()
+            }
             Place::LineStart => {
                 (self.matched, self.is_event) = (0, byte == b'e');
                 self.place = Place::Field;
@@ -165,12 +170,17 @@ impl Events {
         let known = self.matched == wanted.len();
         if known && byte == b':' {
             *at += 1;
-            self.place = Place::Space;
+            self.value_begins()
         } else {
             // A known name without a colon has an empty value, which says nothing to anybody here.
             self.place = Place::Other;
-            return None;
+            None
         }
+    }
+
+    /// Behind the colon of a known field.
+    fn value_begins<'b>(&mut self) -> Option<Part<'b>> {
+        self.place = Place::Space;
         if self.is_event {
             self.name.clear();
         } else if std::mem::replace(&mut self.has_data, true) {
