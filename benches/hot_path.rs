@@ -10,8 +10,8 @@
 //! for a request, sockets aside. Numbers beside `scan_…` are lengths of bodies. The order of the keys matters there, because the walk
 //! ends at the model: Python's SDKs send the messages first, others the model.
 //!
-//! `meter_…` and `without_usage` are what following a reply costs: `meter_json` by length of the reply, `meter_embeddings` a reply of
-//! about 100 KB of numbers, `meter_event` and `meter_events` one event a piece and 64 of them, none with a usage; `without_usage` the same 64.
+//! `meter_…` and `without_usage` are what following a reply costs: `meter_json` by length of the reply, `meter_embeddings` one of 100 KB of
+//! numbers, `meter_…_event` one event a piece, `meter_events` 64 of them in one, none with a usage; `without_usage` the same 64.
 //!
 //! **Whole requests** (`json`, `prompt`, `stream`) go over loopback on one kept-alive connection to a provider in this process, once
 //! `Direct` and once `Routed`, through a real router with its default policies. What the router adds is the difference, and most of that
@@ -337,18 +337,40 @@ fn meter_embeddings(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// One event a piece, as they come; each a little different from the last.
+fn meter_stream(bencher: Bencher<'_, '_>, endpoint: Endpoint, event: impl Fn(usize) -> String) {
+    let events: Vec<String> = (0..64).map(event).collect();
+    let mut pieces = events.iter().cycle();
+    let mut meter = Meter::new(endpoint, true);
+    bencher.counter(BytesCount::of_str(&events[0])).bench_local(|| {
+        if let Some(piece) = pieces.next() {
+            meter.feed(black_box(piece.as_bytes()));
+        }
+    });
+}
+
 #[divan::bench]
-fn meter_event(bencher: Bencher<'_, '_>) {
-    let event = chat_event(7);
-    let mut meter = Meter::new(Endpoint::ChatCompletions, true);
-    bencher.counter(BytesCount::of_str(&event)).bench_local(|| meter.feed(black_box(event.as_bytes())));
+fn meter_chat_event(bencher: Bencher<'_, '_>) {
+    meter_stream(bencher, Endpoint::ChatCompletions, chat_event);
 }
 
 #[divan::bench]
 fn meter_message_event(bencher: Bencher<'_, '_>) {
-    let event = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" word7\"}}\n\n";
-    let mut meter = Meter::new(Endpoint::Messages, true);
-    bencher.counter(BytesCount::of_str(event)).bench_local(|| meter.feed(black_box(event.as_bytes())));
+    meter_stream(bencher, Endpoint::Messages, |number| {
+        let delta = format!(r#"{{"type":"text_delta","text":" word{number}"}}"#);
+        format!("event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{delta}}}\n\n")
+    });
+}
+
+#[divan::bench]
+fn meter_response_event(bencher: Bencher<'_, '_>) {
+    meter_stream(bencher, Endpoint::Responses, |number| {
+        let kind = "response.output_text.delta";
+        let data = format!(
+            r#"{{"type":"{kind}","sequence_number":{number},"item_id":"msg_68c0d4f6a3b48190a7e3c9","output_index":0,"content_index":0,"delta":" word{number}","logprobs":[]}}"#
+        );
+        format!("event: {kind}\ndata: {data}\n\n")
+    });
 }
 
 #[divan::bench]
