@@ -1,7 +1,7 @@
 //! Figures of calls in words: the line at the end of `run`, `serve`, `ask` and of Python's `with`.
 
 use crate::money::NanoUsd;
-use crate::router::Stats;
+use crate::policy::Stats;
 use crate::tally::Figures;
 
 /// `3 requests, 1 failed, 1,204 tokens in, 56 out, $0.00023`; what did not happen is not told.

@@ -6,11 +6,13 @@ mod bill;
 mod budget;
 mod price;
 mod quote;
+mod stats;
 
 pub use access::{AccessRules, access};
 pub use bill::{Ended, bill};
 pub use price::{Found, Prices};
 pub use quote::{Quote, quote};
+pub use stats::{Stats, tally_json};
 
 use crate::call::{AgentId, Hold, Reason, Refusal, Ticket, Verdict};
 use crate::clock::UnixMs;
@@ -206,6 +208,12 @@ pub fn settle(state: &mut State, hold: Hold, row: &Row, now: UnixMs) -> Vec<Cros
     state.unpriced += u64::from(row.bill.cost.is_none());
     state.tally.add(row);
     state.budget.settle(&hold, cost)
+}
+
+/// The serial number of a call that is refused: it is counted like any other.
+pub fn next_serial(state: &mut State) -> u64 {
+    state.serial += 1;
+    state.serial
 }
 
 /// Counts a call that was routed and then refused.

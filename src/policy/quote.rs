@@ -54,13 +54,13 @@ impl Quote {
 /// tier that `terms.tiers` names.
 ///
 /// *Rates.* The provider charges every token by one set of rates: that of the tier it served and of the context length it saw. The tier
-/// is the standard one or one of `terms.tiers`, and the length is at most the input bound, so that set is among [`reachable`], over which
-/// each class's maximum is taken. So no token of a class costs more than the maximum of its class.
+/// is the standard one or one of `terms.tiers`, and the length is at most the input bound, so that set is among those that `reachable`
+/// names, over which each class's maximum is taken. So no token of a class costs more than the maximum of its class.
 ///
 /// *Input.* At most `I = images × image_tokens` tokens come from pictures, and at most `T = input_tokens` from everything else (text,
 /// tools, audio); a document's tokens are bounded by the context window instead, which no conversation can exceed (a request of
-/// `choices` prompts so many windows; one without output, embeddings, has any number of texts, so that no window bounds it). A token that is no picture is
-/// of a class that the request can cause: uncached, read from a cache, written to one if it asks for that, audio if it holds any; let `d`
+/// `choices` prompts so many windows; one without output, embeddings, has any number of texts, so that no window bounds it). A token that
+/// is no picture is of a class that the request can cause: uncached, read from a cache, written to one if it asks for that, audio if it holds any; let `d`
 /// be the dearest of these. A picture's token costs `d` or the picture rate, at most `i = max(d, picture)`. If `x ≤ I` tokens are billed
 /// as pictures and `t ≤ T + I - x` otherwise, the cost is `≤ (T + I - x)·d + x·i ≤ T·d + I·i`, as `i ≥ d`. If the window `w < T + I` bounds
 /// the sum, pictures come first: `min(I, w)·i + (w - min(I, w))·d` is the largest value of that expression with `T + I ≤ w`.

@@ -3,8 +3,10 @@
 pub(crate) mod exchange;
 mod idle;
 pub(crate) mod keys;
+mod open;
 #[cfg(feature = "cli")]
 pub(crate) mod probe;
+pub(crate) mod purse;
 mod relay;
 pub(crate) mod tell;
 pub(crate) mod tls;
