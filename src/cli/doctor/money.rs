@@ -1,7 +1,7 @@
 //! Money: whether the ledger can be kept, the prices read, and the configured models charged.
 
 use super::Report;
-use crate::cli::report::{ledger_fault, price_book};
+use crate::cli::report::{is_priced, ledger_fault, price_table};
 use crate::config::{Allow, Config, Upstream};
 use crate::settings::{Checked, Origin, Outside, Settings, quoted};
 use std::path::Path;
@@ -56,8 +56,8 @@ fn may_write(path: &Path) -> bool {
 
 /// Reads the prices; the configured models that have none.
 fn check_prices(settings: &Settings, config: &Config, outside: &Outside<'_>, report: &mut Report) -> Vec<String> {
-    let book = match price_book(settings, outside) {
-        Ok(book) => book,
+    let prices = match price_table(settings, outside) {
+        Ok(prices) => prices,
         Err(error) => {
             report.error("prices", &error);
             return Vec::new();
@@ -69,7 +69,7 @@ fn check_prices(settings: &Settings, config: &Config, outside: &Outside<'_>, rep
     }
     let models = config.upstreams.iter().flat_map(|upstream| names_of(upstream).map(move |model| (upstream, model)));
     models
-        .filter(|(upstream, model)| book.at(upstream, model).is_none())
+        .filter(|(upstream, model)| !is_priced(&prices, upstream, model))
         .map(|(upstream, model)| format!("{} at {}", quoted(model), upstream.name))
         .collect()
 }

@@ -7,20 +7,24 @@ mod sources;
 mod spend;
 mod table;
 
-pub(super) use sources::{ledger_fault, price_book};
+pub(super) use sources::{is_priced, ledger_fault, prices as price_table};
 
 use super::args::Invocation;
 use super::console::Console;
 use super::{FAILED, OK, USAGE, explain};
 use crate::clock::UnixMs;
 use crate::error::Error;
+use crate::policy::{Found, Prices};
 use crate::settings::{Outside, Settings, quoted};
 use std::path::Path;
 
 /// Calls that `--rows` shows.
-const USUAL_ROWS: u64 = 1000;
+const USUAL_ROWS: usize = 1000;
 /// Calls that it can be made to show; more is for a program that reads the file itself.
 const MOST_ROWS: u64 = 10_000_000;
+
+/// Names of prices that a model without one is compared to.
+const MOST_NEAR: usize = 8;
 
 /// Which calls are asked for; `None`: any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +66,7 @@ pub(super) fn run(invocation: &Invocation, outside: &Outside<'_>, console: &mut 
 /// A report that was asked for.
 enum Asked {
     Spend(Which, Form),
-    Rows(Which, Form, u64),
+    Rows(Which, Form, usize),
     /// Every price, or a model's at an upstream.
     Prices {
         model: Option<String>,
@@ -107,7 +111,7 @@ fn spending(invocation: &Invocation, form: Form) -> Result<Asked, String> {
         model: text("model"),
         provider: text("provider"),
     };
-    let limit = invocation.number("limit", MOST_ROWS)?;
+    let limit = invocation.number("limit", MOST_ROWS)?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     match (invocation.has("rows"), limit) {
         (true, limit) => Ok(Asked::Rows(which, form, limit.unwrap_or(USUAL_ROWS))),
         (false, Some(_)) => Err("--limit goes with --rows".into()),
@@ -137,10 +141,10 @@ fn tell(asked: &Asked, settings: &Settings, outside: &Outside<'_>) -> Result<Str
             })
         }
         Asked::Prices { model, upstream, form } => {
-            let book = price_book(settings, outside).map_err(|error| explain(&error))?;
+            let table = price_table(settings, outside).map_err(|error| explain(&error))?;
             match model {
-                Some(model) => price(&book, model, upstream.as_deref(), *form),
-                None => Ok(every_price(&book, upstream.as_deref(), *form)),
+                Some(model) => price(&table, model, upstream.as_deref(), *form),
+                None => Ok(every_price(&table, upstream.as_deref(), *form)),
             }
         }
     }
@@ -161,23 +165,33 @@ fn ledger(settings: &Settings, outside: &Outside<'_>) -> Result<std::path::PathB
     Ok(path)
 }
 
-fn price(book: &sources::Book, model: &str, upstream: Option<&str>, form: Form) -> Result<String, (String, u8)> {
-    let Some((price, rule)) = book.explain(model, upstream) else {
-        let at = upstream.map(|upstream| format!(" at {}", quoted(upstream))).unwrap_or_default();
-        let why = format!(
-            "no price is known for {}{at}: under a budget it is refused, unless unknown_model is allow; a price can be given with --prices FILE: \
-             {{\"models\": {{{}: {{\"provider\": …, \"input\": USD per million tokens, \"output\": …, \"max_output_tokens\": …}}}}}}",
-            quoted(model),
-            quoted(model)
-        );
-        return Err((why, FAILED));
+fn price(table: &Prices, model: &str, upstream: Option<&str>, form: Form) -> Result<String, (String, u8)> {
+    let Some(Found { price, rule }) = sources::explain(table, model, upstream) else {
+        return Err((unknown_price(table, model, upstream), FAILED));
     };
-    let found = prices::Found { model, price: &price, rule };
+    let found = prices::Explained { model, price: &price, rule };
     Ok(if form == Form::Json { format!("{}\n", found.as_json()) } else { found.text() })
 }
 
-fn every_price(book: &sources::Book, provider: Option<&str>, form: Form) -> String {
-    let all = book.all();
-    let wanted: Vec<_> = all.iter().map(AsRef::as_ref).filter(|price| provider.is_none_or(|provider| price.provider == provider)).collect();
-    if form == Form::Json { format!("{}\n", prices::list_json(&wanted, &book.version())) } else { prices::list(&wanted, &book.version()) }
+/// What a model without a price meets, and how to give it one.
+fn unknown_price(table: &Prices, model: &str, upstream: Option<&str>) -> String {
+    let at = upstream.map(|upstream| format!(" at {}", quoted(upstream))).unwrap_or_default();
+    let near: Vec<String> = table.matching(model).take(MOST_NEAR).map(|price| format!("{} at {}", price.model, price.provider)).collect();
+    let near = if near.is_empty() {
+        String::new()
+    } else {
+        format!("\nprices with that in their name (--provider tells which is meant): {}", near.join(", "))
+    };
+    format!(
+        "no price is known for {name}{at}: under a budget calls to it are refused, unless --unknown-model is allow; to give its price, write \
+         {{\"models\": {{{name}: {{\"input\": …, \"output\": …, \"max_output_tokens\": …}}}}}} (USD per million tokens) to a file and name it \
+         with --prices{near}",
+        name = quoted(model)
+    )
+}
+
+fn every_price(table: &Prices, provider: Option<&str>, form: Form) -> String {
+    let wanted: Vec<_> =
+        table.all().map(AsRef::as_ref).filter(|price| provider.is_none_or(|provider| price.provider == provider)).collect();
+    if form == Form::Json { format!("{}\n", prices::list_json(&wanted, table.version())) } else { prices::list(&wanted, table.version()) }
 }

@@ -27,7 +27,7 @@ const CLASSES: [Class; 9] = [
 ];
 
 /// The price that was found for a model, and how.
-pub(super) struct Found<'p> {
+pub(super) struct Explained<'p> {
     /// The name that was asked for.
     pub model: &'p str,
     pub price: &'p Price,
@@ -35,7 +35,7 @@ pub(super) struct Found<'p> {
     pub rule: &'p str,
 }
 
-impl Found<'_> {
+impl Explained<'_> {
     /// For people.
     pub(super) fn text(&self) -> String {
         let price = self.price;
@@ -57,7 +57,7 @@ impl Found<'_> {
         let mut json = as_json(self.price);
         json["asked"] = self.model.into();
         json["rule"] = self.rule.into();
-        json["hold_usd_per_1000_input"] = self.hold().map(NanoUsd::usd).into();
+        json["worst_case"] = json!({ "input_tokens": EXAMPLE_INPUT, "hold_usd": self.hold().map(NanoUsd::usd) });
         json
     }
 
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_price_explained() {
         let price = price();
-        let found = Found { model: "gpt-4o-mini-2024-07-18", price: &price, rule: "its name without the date" };
+        let found = Explained { model: "gpt-4o-mini-2024-07-18", price: &price, rule: "its name without the date" };
         let text = found.text();
         for line in [
             "gpt-4o-mini-2024-07-18",
