@@ -90,7 +90,7 @@ fn row(serial: u64) -> Row {
             method: "POST".into(),
             path: "/v1/chat/completions".into(),
             model: Some(["gpt-4o-mini", "gpt-4.1", "o3-mini"][serial as usize / 7 % 3].into()),
-            stream: serial % 2 == 0,
+            stream: serial.is_multiple_of(2),
         },
         outcome: Outcome {
             status: 200,
