@@ -45,7 +45,7 @@ def anthropic_call(router: LlmRouter) -> Callable[[bool], None]:
             with client.messages.stream(model=model, max_tokens=100, messages=messages) as events:  # type: ignore[arg-type]
                 events.get_final_message()
         else:
-            client.messages.create(model=model, max_tokens=100, messages=messages)  # type: ignore[arg-type,call-overload]
+            client.messages.create(model=model, max_tokens=100, messages=messages)  # type: ignore[arg-type]
 
     return call
 

@@ -25,7 +25,8 @@ def client(router: LlmRouter, token: str = "") -> Any:
 
 def chat(router: LlmRouter, token: str = "", **more: Any) -> Any:
     with client(router, token) as to:
-        return to.chat.completions.create(**{"model": MODEL, "messages": HELLO, **more})
+        reply = to.chat.completions.create(**{"model": MODEL, "messages": HELLO, **more})
+        return list(reply) if more.get("stream") else reply
 
 
 def billed(mock: MockProvider) -> int:
@@ -136,9 +137,7 @@ def test_many_threads_never_pass_the_limit(mock: MockProvider) -> None:
 
     def spend(nth: int) -> int:
         try:
-            reply = chat(router, stream=nth % 2 == 0, max_tokens=40)
-            if nth % 2 == 0:
-                list(reply)
+            assert chat(router, stream=nth % 2 == 0, max_tokens=40)
             return 0
         except openai.APIStatusError as error:
             assert error.status_code == 402, error
@@ -190,7 +189,7 @@ def test_unknown_models(tmp_path: Path) -> None:
     prices.write_text('{"models": {"mock-echo": {"provider": "openai", "input": 1.0, "output": 2.0, "max_output_tokens": 1000}}}')
     with LlmRouter(mock=True, budget=1, prices=prices) as router:
         assert chat(router, model=echo) and router.budget == 1.0
-    with pytest.raises(ValueError, match="prices"):
+    with pytest.raises(ValueError, match="bad.json"):
         (tmp_path / "bad.json").write_text("{}x")
         LlmRouter(mock=True, prices=tmp_path / "bad.json")
     with pytest.raises(FileNotFoundError):
@@ -247,14 +246,21 @@ def test_the_line_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_thresholds_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    def told() -> List[str]:
+        lines = [record.getMessage() for record in caplog.records]
+        return [line.split("percent=")[1].split()[0] for line in lines if line.startswith("budget_threshold_reached")]
+
     with caplog.at_level(logging.INFO, "iron_runtime"):
-        with LlmRouter(mock=True, budget=1, thresholds=[1, 50]) as router:
+        with LlmRouter(mock=True, budget=1, thresholds=[50, 80]) as router:
             chat(router)
-            router.set_budget(router.total_spent() * 3)
-            chat(router)
-            chat(router, max_tokens=16)
-    told = [record.getMessage() for record in caplog.records if "budget_threshold_reached" in record.getMessage()]
-    assert sum("50" in line for line in told) >= 1
+            spent = router.total_spent()
+            router.set_budget(spent * 1.5)
+            router.set_budget(spent * 1.5)
+            router.set_budget(spent * 1.1)
+            # Raised, and passed again.
+            router.set_budget(1)
+            router.set_budget(spent * 1.5)
+        assert told() == ["50", "80", "50"]
 
 
 def test_a_ledger_outlives_its_router(mock: MockProvider, tmp_path: Path) -> None:
