@@ -1,7 +1,7 @@
 //! The one thread that talks to the control server in the background: it sends what lies in the outbox, asks for more budget before the
 //! lease runs dry, returns leases. No request ever waits for it.
 //!
-//! [`Courier::plan`] decides what is next, from the books and the time, without I/O; the rest carries it out. Reports and events leave in
+//! [`Pace::plan`] decides what is next, from the books and the time, without I/O; the rest carries it out. Reports and events leave in
 //! the order in which they were put in, each until a 2xx or a refusal; a server in trouble is asked again after a pause that doubles
 //! ([`FIRST_PAUSE`] to [`LONGEST_PAUSE`], or as `Retry-After` says). Trouble with events never holds up money, nor the other way round.
 
@@ -9,6 +9,7 @@ use super::lease::book::{Book, Closing, Cut, Status};
 use super::lease::talk::{self, Refreshed, Sent};
 use super::lease::{CALL_LIMIT, Shared, unix};
 use super::{control::Answer, ids};
+use crate::money::NanoUsd;
 use crate::outbox::{Item, ItemKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -39,6 +40,10 @@ pub(super) fn run(shared: &Shared) {
     courier.recover();
     while let Some(job) = courier.next() {
         courier.carry_out(job);
+    }
+    let orphaned = shared.lock().orphaned();
+    if orphaned > NanoUsd::ZERO {
+        log::warn!("{orphaned} were settled without a lease and are not reported");
     }
 }
 
@@ -79,13 +84,21 @@ enum Step {
 /// The state of the thread.
 struct Courier<'a> {
     shared: &'a Shared,
-    reports: Lane,
-    events: Lane,
+    pace: Pace,
     /// Items to read at once.
     reach: usize,
     /// The server takes no events.
     no_events: bool,
     hurried: bool,
+}
+
+/// How the messages get on.
+#[derive(Default)]
+struct Pace {
+    /// Reports, refreshes, returns.
+    reports: Lane,
+    events: Lane,
+    /// The last try to return the lease has been made.
     last_tried: bool,
 }
 
@@ -122,51 +135,7 @@ impl Lane {
     }
 }
 
-impl<'a> Courier<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        let lane = Lane::default;
-        Self { shared, reports: lane(), events: lane(), reach: BATCH, no_events: false, hurried: false, last_tried: false }
-    }
-
-    /// Takes over what an earlier run left behind.
-    fn recover(&self) {
-        let server = self.shared.client.control().server_url.to_string();
-        let left = match self.shared.store.as_ref().map(|store| store.open_leases()) {
-            Some(Ok(leases)) => leases,
-            Some(Err(error)) => {
-                log::warn!("leases of earlier runs can't be returned: {error}");
-                Vec::new()
-            }
-            None => Vec::new(),
-        };
-        let mut book = self.shared.lock();
-        for lease in left.into_iter().filter(|lease| lease.server_url == server) {
-            let spent = lease.spent_micro_usd.min(lease.granted_micro_usd);
-            book.give_back(Closing { lease_id: lease.lease_id, spent, recovered: true });
-        }
-        book.unsent = true;
-    }
-
-    /// Waits for the next job; `None`: there will be none.
-    fn next(&mut self) -> Option<Job> {
-        loop {
-            let status = self.shared.account.status();
-            let mut book = self.shared.lock();
-            let now = self.shared.now();
-            if book.stopping.is_some() && !std::mem::replace(&mut self.hurried, true) {
-                (self.reports.until, self.events.until) = (now, now);
-            }
-            match self.plan(&book, status, now) {
-                Step::Do(job) => {
-                    book.unsent &= job != Job::Send;
-                    return Some(job);
-                }
-                Step::Sleep(until) => drop(self.shared.wait(book, until.map(|until| until.saturating_sub(now)))),
-                Step::End => return None,
-            }
-        }
-    }
-
+impl Pace {
     fn plan(&self, book: &Book, status: Option<Status>, now: Duration) -> Step {
         if book.abandoned {
             return Step::End;
@@ -217,6 +186,51 @@ impl<'a> Courier<'a> {
             (false, false) => Step::End,
         }
     }
+}
+
+impl<'a> Courier<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self { shared, pace: Pace::default(), reach: BATCH, no_events: false, hurried: false }
+    }
+
+    /// Takes over what an earlier run left behind.
+    fn recover(&self) {
+        let server = self.shared.client.control().server_url.to_string();
+        let left = match self.shared.store.as_ref().map(|store| store.open_leases()) {
+            Some(Ok(leases)) => leases,
+            Some(Err(error)) => {
+                log::warn!("leases of earlier runs can't be returned: {error}");
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        let mut book = self.shared.lock();
+        for lease in left.into_iter().filter(|lease| lease.server_url == server) {
+            let spent = lease.spent_micro_usd.min(lease.granted_micro_usd);
+            book.give_back(Closing { lease_id: lease.lease_id, spent, recovered: true });
+        }
+        book.unsent = true;
+    }
+
+    /// Waits for the next job; `None`: there will be none.
+    fn next(&mut self) -> Option<Job> {
+        loop {
+            let status = self.shared.account.status();
+            let mut book = self.shared.lock();
+            let now = self.shared.now();
+            if book.stopping.is_some() && !std::mem::replace(&mut self.hurried, true) {
+                (self.pace.reports.until, self.pace.events.until) = (now, now);
+            }
+            match self.pace.plan(&book, status, now) {
+                Step::Do(job) => {
+                    book.unsent &= job != Job::Send;
+                    return Some(job);
+                }
+                Step::Sleep(until) => drop(self.shared.wait(book, until.map(|until| until.saturating_sub(now)))),
+                Step::End => return None,
+            }
+        }
+    }
 
     fn carry_out(&mut self, job: Job) {
         match job {
@@ -225,7 +239,7 @@ impl<'a> Courier<'a> {
             Job::Return => self.give_back(),
             Job::Retire => drop(self.shared.lock().end(true)),
             Job::LastReturn => {
-                self.last_tried = true;
+                self.pace.last_tried = true;
                 let closing = self.shared.lock().take_own_closing();
                 if let Some(Err((why, _))) = closing.map(|closing| self.shared.give_back(&closing, LAST_LIMIT)) {
                     log::warn!("the lease could not be returned: {why}");
@@ -246,7 +260,7 @@ impl<'a> Courier<'a> {
             Ok(items) => items,
             Err(error) => return self.unreadable(&error.to_string()),
         };
-        (self.reports.held_up, self.events.held_up) = (false, false);
+        (self.pace.reports.held_up, self.pace.events.held_up) = (false, false);
         let mut gone = 0;
         for item in &items {
             if self.is_interrupted() {
@@ -265,7 +279,7 @@ impl<'a> Courier<'a> {
         if read < self.reach || gone > 0 {
             self.shared.lock().unsent |= read >= self.reach;
             self.reach = BATCH;
-        } else if self.reach < WIDEST && (self.reports.is_ready(now) || self.events.is_ready(now)) {
+        } else if self.reach < WIDEST && (self.pace.reports.is_ready(now) || self.pace.events.is_ready(now)) {
             self.reach *= 4;
             self.shared.lock().unsent = true;
         }
@@ -273,7 +287,7 @@ impl<'a> Courier<'a> {
 
     fn unreadable(&mut self, why: &str) {
         let now = self.shared.now();
-        for lane in [&mut self.reports, &mut self.events] {
+        for lane in [&mut self.pace.reports, &mut self.pace.events] {
             lane.held_up = true;
             lane.fail(now, None, self.hurried, ids::share());
         }
@@ -285,7 +299,7 @@ impl<'a> Courier<'a> {
         let status = self.shared.account.status();
         let book = self.shared.lock();
         let now = self.shared.now();
-        let refresh = || book.stopping.is_none() && self.reports.is_ready(now) && book.refresh_due(status, now).is_ok();
+        let refresh = || book.stopping.is_none() && self.pace.reports.is_ready(now) && book.refresh_due(status, now).is_ok();
         book.abandoned || book.stopping.is_some_and(|until| now >= until) || refresh()
     }
 
@@ -319,8 +333,8 @@ impl<'a> Courier<'a> {
 
     fn lane(&mut self, kind: ItemKind) -> &mut Lane {
         match kind {
-            ItemKind::Report => &mut self.reports,
-            ItemKind::Event => &mut self.events,
+            ItemKind::Report => &mut self.pace.reports,
+            ItemKind::Event => &mut self.pace.events,
         }
     }
 
@@ -434,7 +448,7 @@ impl<'a> Courier<'a> {
         let shared = self.shared;
         match refreshed {
             Refreshed::Approved(grant) => {
-                self.reports.succeed();
+                self.pace.reports.succeed();
                 let provider = shared.lock().spent().map(|(_, provider, ..)| provider);
                 provider.iter().for_each(|provider| shared.save(&shared.saved(&grant.lease_id, *provider, grant.granted, 0)));
                 let mut book = shared.lock();
@@ -455,7 +469,7 @@ impl<'a> Courier<'a> {
                 shared.forget(&cut.lease_id);
             }
             Refreshed::Denied => {
-                self.reports.succeed();
+                self.pace.reports.succeed();
                 let mut book = shared.lock();
                 book.deny(shared.now());
                 if book.is_current(&cut.lease_id) {
@@ -498,7 +512,7 @@ impl<'a> Courier<'a> {
     fn give_back(&mut self) {
         let Some(closing) = self.shared.lock().take_closing() else { return };
         match self.shared.give_back(&closing, self.limit()) {
-            Ok(()) => self.reports.succeed(),
+            Ok(()) => self.pace.reports.succeed(),
             Err((why, retry_after)) => {
                 self.shared.lock().give_back(closing);
                 self.failed(ItemKind::Report, &why, retry_after);
