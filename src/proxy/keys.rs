@@ -11,6 +11,7 @@
 //!
 //! This is not the place where the key is sent to the provider, and no other client of the control server is in here.
 
+use super::control::{Client, Manner};
 use crate::call::{Protocol, Reason, Refusal, Retry};
 use crate::config::{BaseUrl, Control};
 use crate::secret::Secret;
@@ -29,11 +30,9 @@ pub const STALE_FOR: Duration = Duration::from_secs(3600);
 pub const RETRY_EVERY: Duration = Duration::from_secs(5);
 /// Without a key, how long a failure is answered again without asking the server.
 pub const FAILURE_FOR: Duration = Duration::from_secs(1);
-/// Bytes of the server's reply.
-const REPLY_LIMIT: u64 = 64 << 10;
 
-const UNREACHABLE: Reason = Reason::Overloaded("control_server_unreachable");
-const REFUSED: Reason = Reason::Overloaded("control_server_refused");
+pub(super) const UNREACHABLE: Reason = Reason::Overloaded("control_server_unreachable");
+pub(super) const REFUSED: Reason = Reason::Overloaded("control_server_refused");
 
 /// What the control server assigned.
 pub struct Assigned {
@@ -47,8 +46,7 @@ pub struct Assigned {
 
 /// The key of one control server: fetched when first needed, shared by all requests.
 pub struct KeyCache {
-    control: Control,
-    agent: ureq::Agent,
+    client: Client,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
     fetch_limit: Duration,
     state: Mutex<State>,
@@ -61,8 +59,7 @@ impl KeyCache {
         let start = Instant::now();
         let state = State::new(control.cache_ttl);
         Self {
-            control,
-            agent,
+            client: Client::new(control, agent),
             clock: Box::new(move || start.elapsed()),
             fetch_limit: FETCH_LIMIT,
             state: Mutex::new(state),
@@ -130,25 +127,11 @@ impl KeyCache {
 
     /// One POST to the control server.
     fn ask(&self, limit: Duration) -> Result<Assigned, Refusal> {
-        let token = self.control.ic_token.expose();
+        let token = self.client.control().ic_token.expose();
         let body = Zeroizing::new(serde_json::json!({ "ic_token": token }).to_string());
-        let request = self
-            .agent
-            .post(format!("{}/api/v1/agents/provider-key", self.control.server_url))
-            .config()
-            .timeout_global(Some(limit))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .build()
-            .header("content-type", "application/json")
-            // Minutes lie between two fetches: a pooled connection would be stale more often than not.
-            .header("connection", "close");
-        let mut reply = request.send(body.as_bytes()).map_err(|error| self.unreachable(&error.to_string()))?;
-        let status = reply.status().as_u16();
-        let body = reply.body_mut().with_config().limit(REPLY_LIMIT).read_to_vec();
-        let body = Zeroizing::new(body.map_err(|error| self.unreachable(&error.to_string()))?);
-        self.understand(status, &body)
+        let manner = Manner { limit, bearer: false, keep: false };
+        let answer = self.client.post("/api/v1/agents/provider-key", &body, manner).map_err(|cause| self.unreachable(&cause))?;
+        self.understand(answer.status, &answer.body)
     }
 
     fn understand(&self, status: u16, body: &[u8]) -> Result<Assigned, Refusal> {
@@ -167,11 +150,11 @@ impl KeyCache {
     fn safe_code(&self, body: &[u8]) -> Option<String> {
         let Failed { code } = serde_json::from_slice(body).ok()?;
         let looks_like_one = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-        (looks_like_one && !code.is_empty() && !code.contains(self.control.ic_token.expose())).then_some(code)
+        (looks_like_one && !code.is_empty() && !code.contains(self.client.control().ic_token.expose())).then_some(code)
     }
 
     fn unreachable(&self, cause: &str) -> Refusal {
-        let url = &self.control.server_url;
+        let url = &self.client.control().server_url;
         Refusal::new(
             UNREACHABLE,
             format!("no provider key: control server {url}: {cause}; check that it runs and that server_url is right, then try again"),
@@ -187,7 +170,7 @@ impl KeyCache {
             // What clients send is this token: to them it is a wrong key.
             _ => (Reason::Unauthorized, "check the IC token (api_key, IC_TOKEN): it is wrong, revoked or replaced"),
         };
-        let url = &self.control.server_url;
+        let url = &self.client.control().server_url;
         Refusal {
             reason,
             message: format!("no provider key: control server {url} refused with {status} {code}: {advice}"),

@@ -1,13 +1,21 @@
 //! One exchange with an upstream, from the client's head to the settled outcome. [`exchange`] is the whole of it on one screen.
 
+#[cfg(feature = "analytics")]
+pub(crate) mod analytics;
+mod control;
 pub(crate) mod exchange;
 mod idle;
+mod ids;
 pub(crate) mod keys;
+pub(crate) mod lease;
 mod open;
 #[cfg(feature = "cli")]
 pub(crate) mod probe;
 pub(crate) mod purse;
 mod relay;
+#[cfg(test)]
+mod scripted;
+mod sync;
 pub(crate) mod tell;
 pub(crate) mod tls;
 mod transport;

@@ -1,10 +1,10 @@
 //! The key cache against tables of times, and against a scripted control server on loopback.
 
 use super::*;
+use crate::proxy::scripted::{Server, answer};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
 const TOKEN: &str = "ic_TOKENCANARY";
@@ -102,76 +102,6 @@ fn only_the_cached_key_is_rejected_and_the_same_text_not_twice_in_a_row() {
 
 // ---- the shell, against a server on loopback
 
-type Script = dyn Fn(usize, &mut TcpStream) + Send + Sync;
-
-/// A control server that answers as scripted: the script gets the number of the request, from 0, and the connection.
-struct Server {
-    url: String,
-    requests: Arc<Mutex<Vec<String>>>,
-    closing: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Server {
-    fn start(script: impl Fn(usize, &mut TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let url = format!("http://{}", listener.local_addr().expect("address"));
-        let (requests, closing) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicBool>::default());
-        let (seen, closed, script) = (requests.clone(), closing.clone(), Arc::<Box<Script>>::new(Box::new(script)));
-        let thread = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if closed.load(SeqCst) {
-                    return;
-                }
-                let (mut stream, seen, script) = (stream.expect("accept"), seen.clone(), script.clone());
-                thread::spawn(move || {
-                    let request = read_request(&mut stream);
-                    let number = {
-                        let mut seen = seen.lock().expect("requests");
-                        seen.push(request);
-                        seen.len() - 1
-                    };
-                    script(number, &mut stream);
-                });
-            }
-        });
-        Self { url, requests, closing, thread: Some(thread) }
-    }
-
-    fn count(&self) -> usize {
-        self.requests.lock().expect("requests").len()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.closing.store(true, SeqCst);
-        let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
-        let _ = self.thread.take().map(thread::JoinHandle::join);
-    }
-}
-
-fn read_request(stream: &mut TcpStream) -> String {
-    let (mut text, mut buf) = (String::new(), [0; 4096]);
-    loop {
-        let count = stream.read(&mut buf).unwrap_or(0);
-        text.push_str(std::str::from_utf8(&buf[..count]).expect("ASCII"));
-        let length = text.to_ascii_lowercase().split_once("content-length: ").map(|(_, rest)| {
-            let digits = rest.split("\r\n").next().unwrap_or_default();
-            digits.parse::<usize>().expect("length")
-        });
-        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.len());
-        if count == 0 || body.is_some_and(|len| len >= length.unwrap_or(0)) {
-            return text;
-        }
-    }
-}
-
-fn answer(stream: &mut TcpStream, status: u16, body: &str) {
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-    let _ = stream.write_all((head + body).as_bytes());
-}
-
 fn key(number: usize) -> String {
     format!(r#"{{"provider_key":"sk-{number}","provider":"anthropic","base_url":"https://proxy.example/v1"}}"#)
 }
@@ -211,7 +141,7 @@ fn the_request_is_the_protocols() {
     assert_eq!((got.key.expose(), got.provider), ("sk-0", Protocol::Anthropic));
     assert_eq!(got.base_url.as_ref().map(ToString::to_string).as_deref(), Some("https://proxy.example"));
     assert!(cache.peek().is_some_and(|peeked| Arc::ptr_eq(&peeked, &got)));
-    let request = server.requests.lock().expect("requests")[0].clone();
+    let request = server.requests()[0].text.clone();
     assert!(request.starts_with("POST /api/v1/agents/provider-key HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("content-type: application/json\r\n"), "{request}");
     assert!(request.ends_with(&format!("\r\n\r\n{{\"ic_token\":\"{TOKEN}\"}}")), "{request}");
