@@ -65,12 +65,12 @@ fn row(serial: u64) -> Row {
         info: RequestInfo {
             serial,
             at: UnixMs(20_000 * DAY + serial),
-            agent: (serial % 3 > 0).then(|| format!("agent-{}", serial % 3).into()),
-            upstream: if serial % 2 == 0 { "openai" } else { "anthropic" }.into(),
+            agent: (!serial.is_multiple_of(3)).then(|| format!("agent-{}", serial % 3).into()),
+            upstream: if serial.is_multiple_of(2) { "openai" } else { "anthropic" }.into(),
             method: "POST".into(),
             path: "/v1/chat/completions".into(),
             model: Some("gpt-4o-mini".into()),
-            stream: serial % 2 == 0,
+            stream: serial.is_multiple_of(2),
         },
         outcome: Outcome {
             status: 200,
@@ -131,12 +131,16 @@ fn child() {
     let mut say = |text: String| out.write_all(format!("{text}\n").as_bytes()).expect("the parent reads");
     say(format!("\nrun {}", ledger.run()));
     match role.as_str() {
-        "endless" => (1..).for_each(|serial| {
-            let item = Item { kind: ItemKind::Event, key: format!("{}-{serial}", ledger.run()), body: "{}".into() };
-            let items = if serial % 100 == 0 { vec![item] } else { Vec::new() };
-            ledger.record_all(&Arc::new(row(serial)), &items, None).expect("recorded");
-            say(format!("kept {serial}"));
-        }),
+        "endless" => {
+            let mut serial = 0_u64;
+            loop {
+                serial += 1;
+                let item = Item { kind: ItemKind::Event, key: format!("{}-{serial}", ledger.run()), body: "{}".into() };
+                let items = if serial.is_multiple_of(100) { vec![item] } else { Vec::new() };
+                ledger.record_all(&Arc::new(row(serial)), &items, None).expect("recorded");
+                say(format!("kept {serial}"));
+            }
+        }
         "until-full" => {
             let kept = (1..).take_while(|serial| ledger.record(&Arc::new(row(*serial))).is_ok()).count();
             let why = ledger.record(&Arc::new(row(0))).expect_err("full").to_string();
@@ -216,9 +220,11 @@ fn killed_at_any_moment_it_has_every_kept_row_once() {
     let rounds = std::env::var("IRON_LEDGER_ROUNDS").map_or(20, |text| text.parse().expect("a number"));
     let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
     let (mut kept, mut events) = (Vec::new(), 0);
-    for _ in 0..rounds {
+    for round in 0..rounds {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let rows = usize::try_from(dice >> 33).expect("31 bits") % 6000 + 1;
+        // Mostly a few groups; every fifth round so many that the run turns to new journals.
+        let most = if round % 5 == 4 { 25_000 } else { 5_000 };
+        let rows = usize::try_from(dice >> 33).expect("31 bits") % most + 1;
         let mut child = spawn("endless", &place.ledger(), &[]);
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
         let mut head: Vec<_> = output.by_ref().lines().map_while(Result::ok).take(rows).collect();

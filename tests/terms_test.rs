@@ -81,6 +81,17 @@ fn cases() {
     assert!(count > 150, "{count} cases");
 }
 
+/// The threads that read bodies have small stacks.
+#[test]
+fn the_deepest_body_fits_a_small_stack() {
+    let tail = |times| r#"[{"type":"document","source":{"content":"#.repeat(times) + "1" + &"}}]".repeat(times);
+    let bodies =
+        [r#"{"messages":[{"content":"#.to_string() + &tail(150) + "}]}", "{\"a\":".to_string() + &"[".repeat(511) + &"]".repeat(511) + "}"];
+    let read_all = move || bodies.iter().all(|body| read(Endpoint::Messages, body.as_bytes()).is_ok());
+    let reading = std::thread::Builder::new().stack_size(128 << 10).spawn(read_all).expect("a thread");
+    assert!(reading.join().expect("the stack suffices"));
+}
+
 // --- properties ---
 
 /// Any JSON value, its keys now and then ones that mean something.
@@ -303,10 +314,6 @@ proptest! {
         for field in fields {
             if let Some(own) = expected[field].as_u64() {
                 expected[field] = own.min(limit).into();
-            } else if expected[field].is_null() {
-                // Looked up, it is there: as it was, or not at all.
-                let given = body.contains(&format!("{}\"", &field[1..]));
-                if !given { expected.as_object_mut().unwrap().remove(field); }
             }
         }
         if none {

@@ -67,8 +67,7 @@ impl Session {
 
     /// Whether this process may use SQLite at all.
     pub(super) fn allowed() -> bool {
-        let open = OPEN.load(SeqCst);
-        open >> 32 == u64::from(std::process::id()) || open & u64::from(u32::MAX) == 0
+        may_use(OPEN.load(SeqCst), std::process::id())
     }
 
     fn open(path: &Path, flags: OpenFlags) -> Result<Self, Error> {
@@ -176,6 +175,11 @@ impl Drop for Session {
     }
 }
 
+/// Whether a process may use SQLite, by the count of open sessions: those of another process were inherited open.
+fn may_use(open: u64, process: u32) -> bool {
+    open >> 32 == u64::from(process) || open & u64::from(u32::MAX) == 0
+}
+
 fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, pragma, |row| row.get(0))
 }
@@ -223,4 +227,33 @@ fn damaged(how: &str) -> String {
 
 fn refused(path: &Path, kind: ErrorKind, why: &str) -> Error {
     Error::Io { what: format!("ledger {}", path.display()), source: io::Error::new(kind, why.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn a_process_that_inherited_open_sessions_may_not_use_sqlite() {
+        for (owner, open, process, may) in [(0, 0, 7, true), (7, 3, 7, true), (7, 0, 8, true), (7, 1, 8, false)] {
+            assert_eq!(may_use(owner << 32 | open, process), may, "{open} of {owner} in {process}");
+        }
+    }
+
+    #[test]
+    fn an_inherited_session_is_not_closed() {
+        let dir = sample::dir();
+        let path = dir.path().join("l.db");
+        let mut session = Session::writer(&path, FOLD_WAIT).expect("a ledger");
+        session.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+        session.process += 1;
+        drop(session);
+        let other = Session::reader(&path).expect("a ledger");
+        assert!(other.execute_batch("BEGIN; SELECT 1").is_ok());
+        let writer = Connection::open(&path).expect("a ledger");
+        writer.busy_timeout(Duration::ZERO).expect("set");
+        assert!(writer.execute_batch("BEGIN IMMEDIATE").is_err(), "the lock is still the parent's");
+        OPEN.fetch_sub(1, SeqCst);
+    }
 }

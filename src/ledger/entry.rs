@@ -54,12 +54,12 @@ pub struct Entry {
 impl Entry {
     /// Refused by us before anything was sent.
     pub fn is_refused(&self) -> bool {
-        self.end == End::Refused.as_str()
+        ending(&self.end, self.status).1
     }
 
     /// Sent, and answered without a 2xx, or cut.
     pub fn is_failed(&self) -> bool {
-        !self.is_refused() && !(self.end == End::Complete.as_str() && (200..300).contains(&self.status))
+        ending(&self.end, self.status).0
     }
 
     /// What it adds to sums.
@@ -73,6 +73,13 @@ impl Entry {
             cost_nano_usd: self.cost.unwrap_or_default().0,
         }
     }
+}
+
+/// Whether a call that ended so failed, and whether it was refused.
+pub(super) fn ending(end: &str, status: u16) -> (bool, bool) {
+    let refused = end == End::Refused.as_str();
+    let succeeded = end == End::Complete.as_str() && (200..300).contains(&status);
+    (!refused && !succeeded, refused)
 }
 
 /// The price that a row used, as one line of JSON, and its key: a hash of that line, so that journals and tables agree without asking.

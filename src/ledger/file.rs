@@ -6,7 +6,7 @@ use super::fold;
 use super::keeper::Keeper;
 use super::memory::guard;
 use super::record::Frame;
-use super::report::{Filter, Report, absolute};
+use super::report::{Filter, Report, resolved};
 use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::money::{NanoUsd, Price, Rates, Tier};
@@ -43,9 +43,11 @@ const MAX_PRICES: usize = 1024;
 pub struct Ledger {
     keeper: Arc<Keeper>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// By the address of the rates, which the price beside keeps from being used anew.
-    prices: Mutex<HashMap<(usize, Tier), (Arc<Price>, i64)>>,
+    prices: Mutex<Prices>,
 }
+
+/// The prices that are written down, with their keys. Found by the address of the rates, which the price beside keeps from being used anew.
+type Prices = HashMap<(usize, Tier), (Arc<Price>, i64)>;
 
 impl Ledger {
     /// Opens the ledger, or makes it: directory 0700, files 0600. Takes in what dead runs left behind.
@@ -56,8 +58,8 @@ impl Ledger {
     /// # Errors
     /// Damaged, not a ledger, of a later release, locked by another program for 5 s, or the disk says no. Nothing was overwritten then.
     pub fn open(path: &Path) -> Result<Arc<Self>, Error> {
-        let path = absolute(path)?;
-        let mut session = Session::allowed().then(|| Session::writer(&path, OPEN_WAIT)).transpose()?;
+        let mut session = Session::allowed().then(|| Session::writer(path, OPEN_WAIT)).transpose()?;
+        let path = resolved(path)?;
         if let Some(session) = &mut session {
             session.check(&path)?;
             fold::replay(session, &path)?;

@@ -252,6 +252,5 @@ pub(super) fn adopt(session: &mut Session, ledger: &Path, run: &str) -> Result<(
 
 fn owners(work: &Transaction<'_>, run: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = work.prepare("SELECT run FROM outbox WHERE run <> ?1 UNION SELECT run FROM leases WHERE run <> ?1")?;
-    let owners = statement.query_map([run], |row| row.get(0))?.collect();
-    owners
+    statement.query_map([run], |row| row.get(0))?.collect()
 }

@@ -342,7 +342,7 @@ mod tests {
         let ledger = dir.path().join("l.db");
         let journal = journal(&ledger);
         let path = journal.path.clone();
-        assert_eq!(list(&ledger).expect("a directory"), [journal.id.clone()]);
+        assert_eq!(list(&ledger).expect("a directory"), std::slice::from_ref(&journal.id));
         assert!(take_over(&path).expect("readable").is_none());
         drop(journal);
         assert!(take_over(&path).expect("readable").is_some());

@@ -382,3 +382,59 @@ impl Folder<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    fn frame(serial: u64) -> Frame {
+        let mut frame = Frame::begin();
+        frame.row(&sample::row(serial), None);
+        frame
+    }
+
+    #[test]
+    fn in_a_forked_child_every_call_is_an_error_and_no_lock_is_taken() {
+        let dir = sample::dir();
+        let mut keeper = Keeper::new(&dir.path().join("l.db")).expect("a journal");
+        keeper.process += 1;
+        // Somebody had it when the process was forked, and is not there any more.
+        let held = guard(&keeper.desk);
+        let errors = [keeper.append(&mut frame(1)), keeper.ready(), keeper.flush(IDLE), keeper.here()];
+        for error in errors {
+            assert!(error.expect_err("forked").to_string().contains("fork"));
+        }
+        keeper.stop(IDLE);
+        drop(held);
+        assert_eq!(guard(&keeper.desk).journal.frames(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_until_there_is_room_again() {
+        let dir = sample::dir();
+        let keeper = Keeper::new(&dir.path().join("l.db")).expect("a journal");
+        guard(&keeper.desk).journal.room = Some(100);
+        keeper.ready().expect("not known yet");
+        let error = (1..10).find_map(|serial| keeper.append(&mut frame(serial)).err()).expect("100 bytes are few").to_string();
+        assert!(error.contains(".rows"), "{error}");
+        assert!(keeper.ready().is_err() && keeper.append(&mut frame(9)).is_err());
+        guard(&keeper.desk).journal.room = None;
+        keeper.ready().expect("room again");
+        keeper.append(&mut frame(9)).expect("room again");
+    }
+
+    #[test]
+    fn rows_are_refused_when_too_many_wait() {
+        let dir = sample::dir();
+        let keeper = Keeper::new(&dir.path().join("l.db")).expect("a journal");
+        guard(&keeper.desk).older.bytes = MAX_WAITING - 200;
+        keeper.append(&mut frame(1)).expect("the last one");
+        guard(&keeper.desk).stuck = Some("locked by another program".into());
+        for error in [keeper.append(&mut frame(2)), keeper.ready()] {
+            assert!(error.expect_err("full").to_string().contains("64 MiB of rows wait to be taken in (locked by another program)"));
+        }
+        guard(&keeper.desk).older.bytes = 0;
+        keeper.ready().expect("taken in");
+    }
+}

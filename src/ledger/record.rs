@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn names_are_bounded_between_characters_and_figures_where_sums_hold() {
         let mut row = sample::row(1);
-        row.info.path = "é".repeat(400);
+        row.info.path = "é".repeat(400).into();
         row.info.model = Some("€".repeat(300));
         row.bill.cost = Some(NanoUsd(u64::MAX));
         row.bill.usage = Some(Usage { input: u64::MAX, output: 3, ..Usage::default() });

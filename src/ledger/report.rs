@@ -4,7 +4,7 @@
 //! the rest of a journal, never in both. A journal that is removed meanwhile stays readable, being open.
 
 use super::db::{Session, failure};
-use super::entry::Entry;
+use super::entry::{self, Entry};
 use super::fold::{folded, int, unreadable};
 use super::journal::{self, Frames, Id};
 use super::record::{self, Part};
@@ -26,10 +26,9 @@ const COLUMNS: &str = "id, at_ms, run, serial, agent, model, provider, method, p
     cache_write_5m, cache_write_1h, input_audio, input_image, output, output_audio, output_image, reasoning, cost_nano_usd, estimated, tier, \
     price_id, first_byte_us, total_us, reply_bytes";
 
-const SUMS: &str = "count(*), coalesce(sum(ended <> 'refused' AND NOT (ended = 'complete' AND status BETWEEN 200 AND 299)), 0), \
-    coalesce(sum(ended = 'refused'), 0), coalesce(sum(input + cache_read + cache_write_5m + cache_write_1h + input_audio + input_image), 0), \
-    coalesce(sum(output + output_audio + output_image), 0), coalesce(sum(cost_nano_usd / 1000000000), 0), \
-    coalesce(sum(cost_nano_usd % 1000000000), 0)";
+const SUMMED: &str = "at_ms, model, provider, agent, ended, status, \
+    coalesce(input + cache_read + cache_write_5m + cache_write_1h + input_audio + input_image, 0), \
+    coalesce(output + output_audio + output_image, 0), coalesce(cost_nano_usd, 0)";
 
 /// Which rows a report is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +102,7 @@ impl Report {
     /// # Errors
     /// There is none, it is damaged, of a later release, or can't be read.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let path = absolute(path)?;
+        let path = resolved(path)?;
         if !path.exists() {
             let why = "none there yet: `iron-runtime serve` and `iron-runtime run` keep one, and so does a router with `state` set";
             let what = format!("no ledger at {}", path.display());
@@ -138,17 +137,14 @@ impl Report {
         Ok(tally)
     }
 
+    /// Row by row: SQLite would sort a million rows to group them, which takes thrice as long.
     fn sums(&self, filter: &Filter, tally: &mut Tally) -> rusqlite::Result<()> {
         let (condition, values) = filter.condition();
-        let sql = format!(
-            "SELECT at_ms / 86400000 AS day, model, provider, agent, {SUMS} FROM rows WHERE {condition} GROUP BY day, model, provider, agent"
-        );
-        let mut statement = self.session.prepare(&sql)?;
-        let mut groups = statement.query(params_from_iter(values))?;
-        while let Some(group) = groups.next()? {
-            let at = UnixMs(unsigned(group, 0)?.saturating_mul(86_400_000));
-            let (model, provider, agent): (Option<String>, String, Option<String>) = (group.get(1)?, group.get(2)?, group.get(3)?);
-            tally.put(at, model.as_deref(), Some(&provider), agent.as_deref(), &figures(group, 4)?);
+        let mut statement = self.session.prepare(&format!("SELECT {SUMMED} FROM rows WHERE {condition}"))?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            let (model, provider, agent) = (text(row, 1)?, text(row, 2)?, text(row, 3)?);
+            tally.put(UnixMs(unsigned(row, 0)?), model, provider, agent, &figures(row)?);
         }
         Ok(())
     }
@@ -182,8 +178,11 @@ impl Report {
             if filter.takes(&entry) {
                 rest.push(entry);
             }
+            if rest.len() >= limit.saturating_mul(2).max(2 * PAGE) {
+                newest(&mut rest, limit);
+            }
         })?;
-        rest.sort_by_key(|entry| (entry.at, entry.serial));
+        newest(&mut rest, limit);
         Ok(Rows { report: self, filter: filter.clone(), rest, page: VecDeque::new(), before: Some((i64::MAX, i64::MAX)), left: limit })
     }
 
@@ -231,8 +230,7 @@ impl Report {
         let sql =
             format!("SELECT {COLUMNS} FROM rows WHERE {condition} AND (at_ms, id) < (?, ?) ORDER BY at_ms DESC, id DESC LIMIT {PAGE}");
         let mut statement = self.session.prepare(&sql)?;
-        let rows = statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, entry(row)?)))?.collect();
-        rows
+        statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, whole(row)?)))?.collect()
     }
 }
 
@@ -274,6 +272,12 @@ impl Iterator for Rows<'_> {
     }
 }
 
+/// Sorts rows by time and drops all but the last of them.
+fn newest(rows: &mut Vec<Entry>, most: usize) {
+    rows.sort_by_key(|entry| (entry.at, entry.serial));
+    rows.drain(..rows.len().saturating_sub(most));
+}
+
 /// Every journal there is, open; one that goes while the list is read was taken in before it went.
 fn open_journals(path: &Path) -> Result<Vec<(Id, File)>, Error> {
     let unlisted = |source| Error::Io { what: format!("list journals of {}", path.display()), source };
@@ -288,9 +292,11 @@ fn open_journals(path: &Path) -> Result<Vec<(Id, File)>, Error> {
     Ok(files)
 }
 
-/// The path, also when the process goes to another directory.
-pub(super) fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    std::path::absolute(path).map_err(|source| Error::Io { what: format!("ledger {}", path.display()), source })
+/// The path by which everybody knows the file, also when the process goes to another directory: journals stand beside that.
+pub(super) fn resolved(path: &Path) -> Result<PathBuf, Error> {
+    std::fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .map_err(|source| Error::Io { what: format!("ledger {}", path.display()), source })
 }
 
 fn unsigned(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -302,20 +308,26 @@ fn dollars(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(unsigned(row, column)?.saturating_mul(1_000_000_000).saturating_add(unsigned(row, column + 1)?))
 }
 
-/// The columns of [`SUMS`].
-fn figures(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Figures> {
+/// The figures of one row of [`SUMMED`].
+fn figures(row: &SqlRow<'_>) -> rusqlite::Result<Figures> {
+    let (failed, refused) = entry::ending(text(row, 4)?.unwrap_or_default(), row.get(5)?);
     Ok(Figures {
-        requests: unsigned(row, first)?,
-        failed: unsigned(row, first + 1)?,
-        refused: unsigned(row, first + 2)?,
-        input_tokens: unsigned(row, first + 3)?,
-        output_tokens: unsigned(row, first + 4)?,
-        cost_nano_usd: dollars(row, first + 5)?,
+        requests: 1,
+        failed: failed.into(),
+        refused: refused.into(),
+        input_tokens: unsigned(row, 6)?,
+        output_tokens: unsigned(row, 7)?,
+        cost_nano_usd: unsigned(row, 8)?,
     })
 }
 
+/// A text, not copied.
+fn text<'r>(row: &'r SqlRow<'_>, column: usize) -> rusqlite::Result<Option<&'r str>> {
+    Ok(row.get_ref(column)?.as_str_or_null()?)
+}
+
 /// The columns of [`COLUMNS`].
-fn entry(row: &SqlRow<'_>) -> rusqlite::Result<Entry> {
+fn whole(row: &SqlRow<'_>) -> rusqlite::Result<Entry> {
     let number = |column| row.get::<_, Option<i64>>(column).map(|number| number.map(|number| number.max(0).cast_unsigned()));
     let mut classes = [0; 10];
     for (at, class) in classes.iter_mut().enumerate() {

@@ -13,7 +13,7 @@ pub(super) fn row(serial: u64) -> Row {
         info: RequestInfo {
             serial,
             at: UnixMs(1_700_000_000_000 + serial),
-            agent: Some(if serial % 2 == 0 { "even" } else { "odd" }.into()),
+            agent: Some(if serial.is_multiple_of(2) { "even" } else { "odd" }.into()),
             upstream: "openai".into(),
             method: "POST".into(),
             path: "/v1/chat/completions".into(),

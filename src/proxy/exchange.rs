@@ -13,7 +13,7 @@ use crate::event::{Crossing, Event};
 use crate::http::{Body, BodyBuffer, BodyError, Client, Responder, Service, Violation};
 use crate::money::Reported;
 use crate::policy::{self, AccessRules, Ask, Prices, Quote, State, Stats};
-use crate::row::{Bill, Books, RequestInfo, Row};
+use crate::row::{self, Bill, Books, RequestInfo, Row};
 use crate::wire::route::{self, Table, Target};
 use crate::wire::terms::{self, Metering};
 use crate::wire::{headers, refusal, scan};
@@ -45,6 +45,8 @@ pub(crate) struct Proxy {
     purse: Arc<Purse>,
     prices: Prices,
     books: Arc<dyn Books>,
+    /// Their names, in the same order, to be shared by rows.
+    names: Vec<Arc<str>>,
     /// Which upstreams have a key without asking the control server; same order.
     usable: Vec<bool>,
     /// Bytes of request bodies held in memory now.
@@ -188,7 +190,8 @@ impl Proxy {
             None => None,
         };
         let usable = usable(&config.upstreams, None);
-        Ok(Self { config, rules, upstreams, destinations, keys, purse, prices, books, usable, buffered: AtomicU64::new(0) })
+        let names = config.upstreams.iter().map(|upstream| Arc::from(upstream.name.as_str())).collect();
+        Ok(Self { config, rules, upstreams, destinations, keys, purse, prices, books, names, usable, buffered: AtomicU64::new(0) })
     }
 
     /// Takes no more calls.
@@ -281,7 +284,7 @@ impl Proxy {
         if let Some(body) = &body {
             match scan::scan(body.bytes()) {
                 Ok(found) => facts = Some(found),
-                Err(fault) if endpoint.takes_model() => return Err(malformed_json(fault.at)),
+                Err(fault) if endpoint.takes_model() => return Err(fault.into()),
                 Err(_) => {}
             }
         }
@@ -305,7 +308,11 @@ impl Proxy {
     /// What the call may cost, and whether that may be spent now.
     fn admit(&self, routed: &Routed<'_>, client: &Client) -> Result<(Money, Hold, Option<Quote>), Denied> {
         let money = self.money(routed).map_err(Denied::Refused)?;
-        let quote = if self.is_limited(routed, &money) { self.quote(routed, &money).map_err(Denied::Refused)? } else { None };
+        let mut quote = None;
+        if self.is_limited(routed, &money) {
+            // What is let through without a worst case still stops where nothing may be spent.
+            quote = Some(self.quote(routed, &money).map_err(Denied::Refused)?.unwrap_or_default());
+        }
         let ask = Ask { agent: routed.agent, quote: quote.as_ref(), leased: money.leased };
         let hold = self.purse.admit(&ask, client)?;
         Ok((money, hold, quote))
@@ -387,9 +394,9 @@ impl Proxy {
             serial,
             at: super::tell::now(),
             agent: agent.map(Arc::from),
-            upstream: self.config.upstreams[call.upstream.0].name.as_str().into(),
-            method: call.method.into(),
-            path: call.path.into(),
+            upstream: self.names[call.upstream.0].clone(),
+            method: row::kept(call.method),
+            path: row::kept(call.path),
             model: call.model.as_deref().map(str::to_string),
             stream: call.stream,
         }
@@ -613,10 +620,6 @@ fn wants_json(request: &Inbound<'_>, target: &Target<'_>) -> bool {
 
 fn json_fault(fault: BodyError) -> Refusal {
     body_refusal(&fault, "--max-body-bytes")
-}
-
-fn malformed_json(at: usize) -> Refusal {
-    Refusal::new(Reason::Invalid("invalid_json"), format!("the request body is not a JSON object (noticed at byte {at})"))
 }
 
 /// The router's own addresses, by method and path.

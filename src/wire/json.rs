@@ -39,10 +39,12 @@ impl<'a> Walk<'a> {
         Err(Malformed { at: self.at })
     }
 
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.body.get(self.at).copied()
     }
 
+    #[inline]
     pub(super) fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -50,6 +52,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Skips white space and `byte`, if that is what follows.
+    #[inline]
     pub(super) fn next_is(&mut self, byte: u8) -> bool {
         self.space();
         let found = self.peek() == Some(byte);
@@ -58,6 +61,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Skips white space, `byte`, and white space.
+    #[inline]
     pub(super) fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
         if self.next_is(byte) {
             self.space();
@@ -74,7 +78,21 @@ impl<'a> Walk<'a> {
     }
 
     /// Skips a string; its range includes the quotes.
+    #[inline]
     pub(super) fn string(&mut self) -> Result<Range<usize>, Malformed> {
+        self.short_string().map_or_else(|| self.long_string(), Ok)
+    }
+
+    /// A string that [`short`] sees the end of, if that is what stands here: it has no escapes.
+    #[inline]
+    fn short_string(&mut self) -> Option<Range<usize>> {
+        let text = self.body.get(self.at..)?.strip_prefix(b"\"")?;
+        let start = self.at;
+        self.at += short(text)? + 2;
+        Some(start..self.at)
+    }
+
+    fn long_string(&mut self) -> Result<Range<usize>, Malformed> {
         let start = self.at;
         if self.peek() != Some(b'"') {
             return self.malformed();
@@ -97,10 +115,12 @@ impl<'a> Walk<'a> {
 
     /// Skips a key, its colon, and the white space before the value. `None` where the key's escapes are no escapes.
     pub(super) fn key(&mut self) -> Result<Option<Cow<'a, [u8]>>, Malformed> {
-        let quoted = self.string()?;
+        let short = self.short_string();
+        let plain = short.is_some();
+        let quoted = short.map_or_else(|| self.long_string(), Ok)?;
         self.expect(b':')?;
         let text = &self.body[quoted.start + 1..quoted.end - 1];
-        if memchr(b'\\', text).is_none() {
+        if plain || memchr(b'\\', text).is_none() {
             return Ok(Some(Cow::Borrowed(text)));
         }
         Ok(unescape(&self.body[quoted]).map(|text| Cow::Owned(text.into_owned().into_bytes())))
@@ -169,7 +189,9 @@ impl<'a> Walk<'a> {
         loop {
             values += 1;
             match self.peek() {
-                Some(b'"') => drop(self.string()?),
+                Some(b'"') => {
+                    self.string()?;
+                }
                 Some(bracket @ (b'{' | b'[')) => {
                     if open.depth == depth.min(MAX_DEPTH) {
                         return Err(Fault::TooDeep);
@@ -182,7 +204,9 @@ impl<'a> Walk<'a> {
                         continue;
                     }
                 }
-                _ => drop(self.scalar()?),
+                _ => {
+                    self.scalar()?;
+                }
             }
             while open.depth > 0 {
                 let close = if open.in_object() { b'}' } else { b']' };
@@ -251,6 +275,28 @@ impl Open {
         let top = self.depth - 1;
         self.objects[top / 64] >> (top % 64) & 1 == 1
     }
+}
+
+/// The length of a string of at most 15 bytes without escapes, as keys and words are; `text` begins behind its quote. Eight bytes at a
+/// time: for so few, setting up a search costs more than the search.
+fn short(text: &[u8]) -> Option<usize> {
+    let (words, _) = text.as_chunks::<8>();
+    for (index, word) in words.iter().take(2).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let (quotes, backslashes) = (bytes_like(word, b'"'), bytes_like(word, b'\\'));
+        let first = (quotes | backslashes).trailing_zeros();
+        if first < 64 {
+            return (quotes >> first & 1 == 1).then_some(index * 8 + first as usize / 8);
+        }
+    }
+    None
+}
+
+/// The high bit of every byte that is `byte`. Bits above the lowest one set may be wrong, as borrows run upwards.
+fn bytes_like(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let zeros = word ^ (ONES * u64::from(byte));
+    zeros.wrapping_sub(ONES) & !zeros & (ONES << 7)
 }
 
 /// RFC 8259 section 6.
@@ -336,6 +382,14 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn short_strings_end_where_long_ones_do(text in r#"[a!#\[\]é"\\]{0,20}"#, behind in r#"["\\a]{0,9}"#) {
+            let text = format!("{text}\"{behind}");
+            let first = text.find(['"', '\\']).filter(|at| text.as_bytes()[*at] == b'"');
+            let seen = text.len() / 8 * 8;
+            proptest::prop_assert_eq!(short(text.as_bytes()), first.filter(|at| *at < seen.min(16)), "{}", text);
+        }
+
         /// Strings aside, whose inner rules are the provider's business, the grammar is a parser's.
         #[test]
         fn agrees_with_a_parser(text in r#"[\[\]{},: 0-1.eE+\-"a]{0,12}|(true|false|null|nan|\[|\]|,){0,6}"#) {

@@ -113,6 +113,7 @@ impl Events {
             if !self.open {
                 if !is_line_end(byte) {
                     self.open = true;
+                    self.name.clear();
                     return Some(Part::Begin);
                 }
                 self.line_end(byte, at);
@@ -125,7 +126,7 @@ impl Events {
         None
     }
 
-    /// The name of the event at hand, as far as its bounded length goes; empty where there is none.
+    /// The name of the event at hand or just ended, at most its first 40 bytes; empty where it has none.
     pub fn name(&self) -> &[u8] {
         &self.name
     }
@@ -136,8 +137,12 @@ impl Events {
             Place::LineStart if is_line_end(byte) => {
                 self.line_end(byte, at);
                 (self.open, self.has_data) = (false, false);
-                self.name.clear();
                 Some(Part::End)
+            }
+            Place::LineStart if bytes[*at..].starts_with(b"data:") => {
+                *at += 5;
+                self.is_event = false;
+                self.value_begins()
             }
             Place::LineStart => {
                 (self.matched, self.is_event) = (0, byte == b'e');
@@ -165,12 +170,17 @@ impl Events {
         let known = self.matched == wanted.len();
         if known && byte == b':' {
             *at += 1;
-            self.place = Place::Space;
+            self.value_begins()
         } else {
             // A known name without a colon has an empty value, which says nothing to anybody here.
             self.place = Place::Other;
-            return None;
+            None
         }
+    }
+
+    /// Behind the colon of a known field.
+    fn value_begins<'b>(&mut self) -> Option<Part<'b>> {
+        self.place = Place::Space;
         if self.is_event {
             self.name.clear();
         } else if std::mem::replace(&mut self.has_data, true) {
@@ -256,7 +266,54 @@ mod tests {
         }
     }
 
+    /// What the events of a stream say: `NAME=DATA`, `.` behind those that have ended.
+    fn told<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Vec<String> {
+        let (mut events, mut told) = (Events::default(), Vec::new());
+        let mut data = Vec::new();
+        for piece in pieces {
+            let mut at = 0;
+            while let Some(part) = events.next(piece, &mut at) {
+                match part {
+                    Part::Begin => told.push(String::new()),
+                    Part::Data(more) => data.extend_from_slice(more),
+                    Part::Name => {}
+                    Part::End => {
+                        let name = String::from_utf8_lossy(events.name()).into_owned();
+                        *told.last_mut().expect("a beginning") = format!("{name}={}.", String::from_utf8_lossy(&std::mem::take(&mut data)));
+                    }
+                }
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn events_say_their_name_and_data() {
+        for (stream, expected) in [
+            ("", &[][..]),
+            ("\n\n\r\n", &[]),
+            ("data: a\n\n", &["=a."]),
+            ("data: a", &[""]),
+            ("data:a\ndata:  b\ndata:\n\n", &["=a\n b\n."]),
+            ("event: e\rdata: a\r\rdata: b\r\r", &["e=a.", "=b."]),
+            ("data: a\r\nevent:e\r\n\r\n: c\r\n\r\n", &["e=a.", "=."]),
+            ("event: e\nevent: f\ndata\ndatabase: 1\neven: 2\n data: 3\n\n", &["f=."]),
+            ("event: 0123456789012345678901234567890123456789more\n\n", &["0123456789012345678901234567890123456789=."]),
+        ] {
+            assert_eq!(told([stream.as_bytes()]), expected, "{stream:?}");
+            assert_eq!(told(stream.as_bytes().chunks(1)), expected, "{stream:?} byte by byte");
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn events_do_not_depend_on_cuts(words in proptest::collection::vec(proptest::sample::select(vec!["data:", "data: ", "event:", "e", ":", " ", "\n", "\r", "\r\n", "\n\n"]), 0..24), cut in 0usize..80) {
+            let stream = words.concat().into_bytes();
+            let (before, after) = stream.split_at(cut.min(stream.len()));
+            proptest::prop_assert_eq!(told([before, after]), told([&stream[..]]));
+            proptest::prop_assert_eq!(told(stream.chunks(1)), told([&stream[..]]));
+        }
+
         #[test]
         fn cutting_changes_nothing(stream in proptest::collection::vec(proptest::sample::select(b"\n\rx".to_vec()), 0..24), cut in 0usize..24) {
             let cut = cut.min(stream.len());

@@ -19,9 +19,8 @@
 //!    is 24 bytes that are no text. A part of a message (`{"type":"text","text":""}`), a call of a tool, a tool, an input item: likewise.
 //! 4. **What is written anew gets room.** Schemas and the arguments of Anthropic's `tool_use` reach the model as the provider writes them,
 //!    not as they were sent: for every value in them 6 tokens more, for every byte beyond ASCII 2 more (an escape `\u00e9` for two bytes).
-//! 5. **What the provider adds gets room**: [`REQUEST_TOKENS`] for a request, [`TOOLS_TOKENS`](common::TOOLS_TOKENS) if it has tools,
-//!    [`DESIGNED_TOOL_TOKENS`](common::DESIGNED_TOOL_TOKENS) for each tool whose description is the provider's own,
-//!    [`SCHEMA_TOKENS`](common::SCHEMA_TOKENS) for a schema of the answer.
+//! 5. **What the provider adds gets room**: [`REQUEST_TOKENS`] for a request, [`TOOLS_TOKENS`] if it has tools, [`DESIGNED_TOOL_TOKENS`]
+//!    for each tool whose description is the provider's own, [`SCHEMA_TOKENS`] for a schema of the answer.
 //! 6. **Pictures are counted**, and their base64 is not, but only where the protocol takes a picture and the part says it is one: there no
 //!    provider reads it as text. A `data:` URL anywhere else is text. By URL or id a picture costs no more than inside the request
 //!    (providers scale it down first), so it is bounded all the same and counted alike.
@@ -45,6 +44,7 @@ mod metering;
 mod reader;
 mod responses;
 
+pub use common::{DESIGNED_TOOL_TOKENS, SCHEMA_TOKENS, TOOLS_TOKENS};
 pub use edits::{include_usage, limit_output};
 pub use metering::{Metering, metered};
 

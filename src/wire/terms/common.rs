@@ -7,14 +7,14 @@ use std::borrow::Cow;
 
 /// Once for a request with tools: what the provider adds to explain to the model that it has tools. Anthropic publishes 159 to 530 tokens
 /// (346 for the models of 2025); OpenAI's tools cost some twenty tokens beyond their text.
-pub(super) const TOOLS_TOKENS: u64 = 1024;
+pub const TOOLS_TOKENS: u64 = 1024;
 
 /// For each tool of the provider's own design that the client runs: its description is not in the request. Anthropic publishes 245 tokens
 /// for bash, 700 for the text editor, 735 and a prompt of 499 for the computer.
-pub(super) const DESIGNED_TOOL_TOKENS: u64 = 2048;
+pub const DESIGNED_TOOL_TOKENS: u64 = 2048;
 
 /// For a schema of the answer: the words that ask the model to keep to it.
-pub(super) const SCHEMA_TOKENS: u64 = 256;
+pub const SCHEMA_TOKENS: u64 = 256;
 
 impl<'a> Reader<'a> {
     /// A member that means the same at every endpoint that has it.

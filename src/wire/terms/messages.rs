@@ -125,7 +125,7 @@ fn block(reader: &mut Reader<'_>) -> Read<()> {
         None | Some("text" | "tool_use" | "tool_result" | "thinking" | "redacted_thinking" | "search_result") => {}
         Some("server_tool_use" | "mcp_tool_use" | "mcp_tool_result" | "tool_reference") => {}
         // What the provider's tools had found in earlier turns, partly encrypted, partly whole documents.
-        Some(kind) if kind.ends_with("_tool_result") => reader.terms.documents = true,
+        Some(kind) if kind.ends_with("_tool_result") || kind == "web_search_result" => reader.terms.documents = true,
         Some(kind) => reader.unbounded(format!("`messages[].content[]` of type `{}` has no known bound", super::short(kind))),
     }
     Ok(())

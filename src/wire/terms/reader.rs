@@ -130,6 +130,11 @@ impl<'a> Reader<'a> {
 
     /// Skips a value, which is text, but for the wish to write a cache.
     pub(super) fn skip(&mut self) -> Read<()> {
+        if self.walk.peek() == Some(b'"') {
+            self.values += 1;
+            self.walk.string()?;
+            return Ok(());
+        }
         let depth = MAX_DEPTH - self.depth;
         let mut caches = false;
         self.values += self.walk.exact(depth, |key, next| caches |= key == b"cache_control" && next != Some(b'n'))?;

@@ -221,12 +221,12 @@ impl Parts {
 }
 
 /// The tier a provider's word stands for; `None` for words without a price of their own.
-pub(super) fn tier(word: &str) -> Option<Tier> {
+pub(super) fn tier(word: &[u8]) -> Option<Tier> {
     match word {
-        "default" | "standard" | "scale" => Some(Tier::Standard),
-        "flex" => Some(Tier::Flex),
-        "priority" => Some(Tier::Priority),
-        "batch" => Some(Tier::Batch),
+        b"default" | b"standard" | b"scale" => Some(Tier::Standard),
+        b"flex" => Some(Tier::Flex),
+        b"priority" => Some(Tier::Priority),
+        b"batch" => Some(Tier::Batch),
         _ => None,
     }
 }
@@ -273,7 +273,7 @@ impl<'de> Visitor<'de> for Place<'_> {
 
     fn visit_str<E>(self, word: &str) -> Result<(), E> {
         if let Self::Tier(place) = self {
-            *place = tier(word).or(*place);
+            *place = tier(word.as_bytes()).or(*place);
         }
         Ok(())
     }

@@ -207,7 +207,7 @@ impl Findings {
         match (what, value) {
             (What::Usage | What::FirstUsage, Some(value)) => self.usage(what, value),
             (What::Tier, Some(value)) => self.counts.tier = counts::tier(&pick::string(value).unwrap_or_default()).or(self.counts.tier),
-            (What::Kind, Some(value)) => self.kind(pick::string(value).unwrap_or_default().as_bytes()),
+            (What::Kind, Some(value)) => self.kind(&pick::string(value).unwrap_or_default()),
             (What::Error, value) => self.last |= !matches!(value, Some(b"null" | b"false")),
             _ => {}
         }

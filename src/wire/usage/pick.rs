@@ -6,12 +6,19 @@
 
 use memchr::memchr;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The longest value that is collected. A longer one is reported as being there, without its text.
 pub(super) const LONGEST_VALUE: usize = 64 << 10;
 
 /// The longest text of a key that is compared: the longest wanted one, every letter of it escaped.
 const LONGEST_KEY: usize = 12 * 6;
+
+/// How many words of a string are looked at one by one.
+const SHORT_WORDS: usize = 3;
+
+/// The longest beginning of an object that is remembered.
+const LONGEST_HEAD: usize = 512;
 
 /// What text of this kind may say, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,11 +122,23 @@ pub(super) struct Picker {
     escaped: bool,
     /// What came of a key, or of a value that is taken, before the piece at hand; one byte over its bound when there was more.
     text: Vec<u8>,
+    head: Head,
+}
+
+/// The beginning of an earlier object, up to its first nested value of no interest. The events of a stream all begin alike (id, model,
+/// date); one that begins like the last is followed from there on.
+#[derive(Debug, Default)]
+struct Head {
+    text: Vec<u8>,
+    /// The value that was found in it; one with more of them is not remembered.
+    found: Option<(What, Range<usize>)>,
+    /// Whether the object at hand is being remembered: it lies in one piece so far.
+    learning: bool,
 }
 
 impl Picker {
     pub(super) fn new(shape: Shape) -> Self {
-        Self { shape, at: At::Start, level: 0, want: Want::Pass, depth: 0, escaped: false, text: Vec::new() }
+        Self { shape, at: At::Start, level: 0, want: Want::Pass, depth: 0, escaped: false, text: Vec::new(), head: Head::default() }
     }
 
     /// Begins anew, with another text of the same kind.
@@ -142,10 +161,10 @@ impl Picker {
 
     /// Takes the next piece and calls `found` with every wanted value that ends in it; without its text where that was too long.
     pub(super) fn feed(&mut self, piece: &[u8], found: &mut impl FnMut(What, Option<&[u8]>)) {
-        let mut next = 0;
+        let mut next = if self.at == At::Start && self.shape != Shape::Reply { self.past_head(piece, found) } else { 0 };
         while next < piece.len() {
             next = match self.at {
-                At::Ended | At::NoObject => return,
+                At::Ended | At::NoObject => break,
                 At::Key => self.key(piece, next),
                 At::Scalar | At::Text | At::Nested | At::NestedText => self.value(piece, next, found),
                 _ => {
@@ -155,13 +174,37 @@ impl Picker {
                 }
             };
         }
+        self.head.learning = false;
+    }
+
+    /// Where to go on with an object that begins like the last one.
+    fn past_head(&mut self, piece: &[u8], found: &mut impl FnMut(What, Option<&[u8]>)) -> usize {
+        let head = &mut self.head;
+        if head.text.is_empty() || !piece.starts_with(&head.text) {
+            (head.learning, head.found) = (true, None);
+            head.text.clear();
+            return 0;
+        }
+        (self.level, self.want, self.at) = (1, Want::Pass, At::Value);
+        if let Some((what, place)) = &head.found {
+            found(*what, Some(&piece[place.clone()]));
+        }
+        head.text.len()
+    }
+
+    /// The value that begins here is the first that is nested.
+    fn learn(&mut self, head: &[u8]) {
+        if self.level == 1 && self.want == Want::Pass && head.len() <= LONGEST_HEAD {
+            self.head.text.extend_from_slice(head);
+            self.head.learning = false;
+        }
     }
 
     /// One byte between keys and values.
     #[inline]
     fn token(&mut self, byte: u8) {
         self.at = match (self.at, byte) {
-            (at, b' ' | b'\t' | b'\n' | b'\r') => at,
+            (at, byte) if is_space(byte) => at,
             (At::FirstKey | At::NextKey, b'"') => At::Key,
             (At::Colon, b':') => At::Value,
             (At::Value, byte) => self.value_begins(byte),
@@ -215,6 +258,16 @@ impl Picker {
             self.text.clear();
         }
         self.at = At::Colon;
+        // Without white space, as providers write: no need to go byte by byte.
+        if let [b':', byte, ..] = piece[end..]
+            && !is_space(byte)
+        {
+            self.at = self.value_begins(byte);
+            if self.at == At::Nested && self.head.learning {
+                self.learn(&piece[..end + 1]);
+            }
+            return end + 1 + usize::from(self.at == At::FirstKey);
+        }
         end
     }
 
@@ -222,10 +275,7 @@ impl Picker {
         if key.len() > LONGEST_KEY {
             return Want::Pass;
         }
-        match memchr(b'\\', key) {
-            None => self.shape.wants(self.level, key),
-            Some(_) => unescaped(key).map_or(Want::Pass, |key| self.shape.wants(self.level, key.as_bytes())),
-        }
+        unescaped(key).map_or(Want::Pass, |key| self.shape.wants(self.level, &key))
     }
 
     /// Inside a value, up to its end. A value that is taken and lies in this piece is not copied.
@@ -240,16 +290,23 @@ impl Picker {
             if end.is_none() || !self.text.is_empty() {
                 keep(&mut self.text, here, LONGEST_VALUE);
             }
-            if end.is_some() {
+            if let Some(end) = end {
+                self.head.learning &= self.head.found.is_none();
+                if self.head.learning {
+                    self.head.found = Some((what, from..end));
+                }
                 let value = if self.text.is_empty() { here } else { &self.text };
                 found(what, (value.len() <= LONGEST_VALUE).then_some(value));
                 self.text.clear();
             }
         }
-        if end.is_some() {
-            self.at = At::Comma;
+        let Some(end) = end else { return piece.len() };
+        if piece[end..].starts_with(b",\"") {
+            self.at = At::Key;
+            return end + 2;
         }
-        end.unwrap_or(piece.len())
+        self.at = At::Comma;
+        end
     }
 
     /// Behind the closing quote of a string; the first byte of the value is its opening quote.
@@ -281,8 +338,18 @@ impl Picker {
         }
     }
 
-    /// Behind the quote that ends a string whose next byte is at `from`. Escapes are not stopped at: prose is full of line ends.
+    /// Behind the quote that ends a string whose next byte is at `from`.
+    #[inline]
     fn text_end(&mut self, piece: &[u8], from: usize) -> Option<usize> {
+        let rest = &piece[from..];
+        match near_quote(rest) {
+            Some(length) if !self.escaped && (length == 0 || rest[length - 1] != b'\\') => Some(from + length + 1),
+            _ => self.long_text_end(piece, from),
+        }
+    }
+
+    /// The same for any string. Escapes are not stopped at: prose is full of line ends.
+    fn long_text_end(&mut self, piece: &[u8], from: usize) -> Option<usize> {
         let mut next = from;
         let mut escaped = std::mem::take(&mut self.escaped);
         loop {
@@ -301,10 +368,30 @@ impl Picker {
     }
 }
 
+/// Where the next quote is, if it is in the first words. Most strings are short: that saves the search which pays for long ones.
+#[inline]
+fn near_quote(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let (words, _) = text.as_chunks::<8>();
+    for (nth, word) in words.iter().take(SHORT_WORDS).enumerate() {
+        // Zero where a quote was; the lowest bit set below is exact.
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'"'));
+        let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if found != 0 {
+            return Some(nth * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    None
+}
+
 /// Whether what follows this part of a string is escaped; `before`: whether its own first byte is.
 fn ends_escaping(text: &[u8], before: bool) -> bool {
     let backslashes = text.iter().rev().take_while(|byte| **byte == b'\\').count();
     (backslashes % 2 == 1) != (before && backslashes == text.len())
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// What numbers, `true`, `false` and `null` consist of.
@@ -322,13 +409,9 @@ fn mark(text: &[u8]) -> Option<usize> {
     if let Some(at) = text[..near].iter().position(|byte| is_mark(*byte)) {
         return Some(at);
     }
-    let mut at = near;
-    for block in text[near..].chunks_exact(BLOCK) {
-        if block.iter().fold(false, |any, byte| any | is_mark(*byte)) {
-            break;
-        }
-        at += BLOCK;
-    }
+    let (blocks, _) = text[near..].as_chunks::<BLOCK>();
+    let holds_mark = |block: &&[u8; BLOCK]| block.iter().fold(0, |any, byte| any | u8::from(is_mark(*byte))) != 0;
+    let at = near + BLOCK * blocks.iter().take_while(|block| !holds_mark(block)).count();
     text[at..].iter().position(|byte| is_mark(*byte)).map(|found| at + found)
 }
 
@@ -339,15 +422,15 @@ fn keep(text: &mut Vec<u8>, more: &[u8], bound: usize) {
 }
 
 /// The text of a string without its quotes.
-fn unescaped(inner: &[u8]) -> Option<Cow<'_, str>> {
-    if memchr(b'\\', inner).is_none() {
-        return std::str::from_utf8(inner).ok().map(Cow::Borrowed);
+fn unescaped(inner: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !inner.contains(&b'\\') {
+        return Some(Cow::Borrowed(inner));
     }
     let quoted = [b"\"", inner, b"\""].concat();
-    serde_json::from_slice::<String>(&quoted).ok().map(Cow::Owned)
+    serde_json::from_slice::<String>(&quoted).ok().map(|text| Cow::Owned(text.into_bytes()))
 }
 
 /// The text of a quoted string; `None` for any other value.
-pub(super) fn string(value: &[u8]) -> Option<Cow<'_, str>> {
+pub(super) fn string(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     unescaped(value.strip_prefix(b"\"")?.strip_suffix(b"\"")?)
 }
