@@ -6,9 +6,13 @@
 //! cargo bench -- --min-time 3 prompt # for longer, on a busy machine
 //! ```
 //!
-//! **Steps** (`head`, `target`, `scan_…`, `headers`, `boundary`, `refusal`) are pure functions in a warm cache: what the router itself does
+//! **Steps** (`head`, `target`, `scan_…`, `terms_…`, `include_usage`, `limit_output`, `headers`, `boundary`, `refusal`, `admit_and_settle`)
+//! are pure functions in a warm cache: what the router itself does
 //! for a request, sockets aside. Numbers beside `scan_…` are lengths of bodies. The order of the keys matters there, because the walk
-//! ends at the model: Python's SDKs send the messages first, others the model.
+//! ends at the model: Python's SDKs send the messages first, others the model. `terms_…` and `include_usage` see the whole body always.
+//!
+//! `meter_…` and `without_usage` are what following a reply costs: `meter_json` by length of the reply, `meter_embeddings` one of 100 KB of
+//! numbers, `meter_…_event` one event a piece, `meter_events` 64 of them in one, none with a usage; `without_usage` the same 64.
 //!
 //! **Whole requests** (`json`, `prompt`, `stream`) go over loopback on one kept-alive connection to a provider in this process, once
 //! `Direct` and once `Routed`, through a real router with its default policies. What the router adds is the difference, and most of that
@@ -20,13 +24,17 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use iron_runtime::call::{BodyLength, Headers, Reason, Refusal};
-use iron_runtime::config::Key;
+use iron_runtime::call::{AgentId, BodyLength, End, Endpoint, Headers, Outcome, Reason, Refusal, Verdict};
+use iron_runtime::config::{Agent, Key, Spending};
 use iron_runtime::http::{ServerLimits, head};
+use iron_runtime::money::{NanoUsd, Usage};
+use iron_runtime::policy::{self, Ask, Quote, State};
+use iron_runtime::row::{Bill, RequestInfo, Row};
 use iron_runtime::wire::headers::Nominated;
 use iron_runtime::wire::route::{self, Table};
-use iron_runtime::wire::{refusal, scan, sse};
-use iron_runtime::{Config, LlmRouter, Protocol, Secret, Upstream};
+use iron_runtime::wire::usage::{Meter, WithoutUsage};
+use iron_runtime::wire::{refusal, scan, sse, terms};
+use iron_runtime::{Config, LlmRouter, Protocol, Secret, UnixMs, Upstream};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -293,4 +301,167 @@ fn event(number: usize) -> String {
     format!(
         r#"data: {{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,"model":"gpt-4o-mini","choices":[{{"index":0,"delta":{{"content":" word{number}"}},"finish_reason":null}}]}}"#
     ) + "\n\n"
+}
+
+/// The budget's part of a call, its sums in the tally included: a hold on the accounts of the router and of an agent, and the settled row.
+#[divan::bench]
+fn admit_and_settle(bencher: Bencher<'_, '_>) {
+    let spending = Spending { budget: NanoUsd::from_usd(1e6), ..Spending::default() };
+    let agent = Agent { name: "blue".into(), token: Secret::new("token-of-blue"), budget: NanoUsd::from_usd(1e5) };
+    let now = UnixMs(1_760_000_000_000);
+    let mut state = State::new(&spending, &[agent], (NanoUsd::ZERO, vec![]), now);
+    let quote = Quote {
+        input_pico_usd: 300_000_000,
+        output_pico_usd: 600_000,
+        own_limit: Some(500),
+        model_limit: 16_384,
+        least_limit: 16,
+        field: Some("max_tokens"),
+    };
+    let ask = Ask { agent: Some(AgentId(0)), quote: Some(&quote), leased: false };
+    let rows: Vec<_> = (0..20).map(|number| settled_row(&format!("gpt-4o-mini-{number}"), now)).collect();
+    let mut next = rows.iter().cycle();
+    bencher.bench_local(|| {
+        let verdict = policy::admit(&mut state, black_box(&ask), None, now);
+        let (Verdict::Forward(hold), Some(row)) = (verdict, next.next()) else { unreachable!("there is room") };
+        policy::settle(&mut state, hold, black_box(row), now)
+    });
+}
+
+fn settled_row(model: &str, at: UnixMs) -> Row {
+    let info = RequestInfo {
+        serial: 1,
+        at,
+        agent: Some("blue".into()),
+        upstream: "openai".into(),
+        method: "POST".into(),
+        path: "/v1/chat/completions".into(),
+        model: Some(model.into()),
+        stream: false,
+    };
+    let outcome = Outcome { reply_bytes: 600, ..Outcome::failed(200, End::Complete, Duration::from_millis(3)) };
+    let usage = Usage { input: 21, output: 8, ..Usage::default() };
+    Row { info, outcome, bill: Bill { usage: Some(usage), cost: Some(NanoUsd(7_950)), ..Bill::default() }, code: None }
+}
+
+// --- what a request may cost ---
+
+#[divan::bench(args = BODIES)]
+fn terms_chat(bencher: Bencher<'_, '_>, bytes: usize) {
+    let body = messages_first(bytes, true);
+    bencher.counter(BytesCount::of_str(&body)).bench_local(|| terms::read(Endpoint::ChatCompletions, black_box(body.as_bytes())).is_ok());
+}
+
+/// An agent's turn: tools, their calls and their results, as many small values.
+#[divan::bench(args = BODIES)]
+fn terms_agent(bencher: Bencher<'_, '_>, bytes: usize) {
+    const TURN: &str = r#"{"role":"assistant","content":[{"type":"tool_use","id":"toolu_01","name":"read_file","input":{"path":"src/lib.rs","lines":[1,80]}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_01","content":[{"type":"text","text":"//! The crate."}]}]}"#;
+    let turns = vec![TURN; bytes / TURN.len() + 1].join(",");
+    let tool = r#"{"name":"read_file","input_schema":{"type":"object","properties":{"path":{"type":"string"}}}}"#;
+    let body = format!(r#"{{"model":"claude-sonnet-4","max_tokens":1024,"tools":[{tool}],"messages":[{turns}]}}"#);
+    bencher.counter(BytesCount::of_str(&body)).bench_local(|| terms::read(Endpoint::Messages, black_box(body.as_bytes())).is_ok());
+}
+
+#[divan::bench(args = BODIES)]
+fn include_usage(bencher: Bencher<'_, '_>, bytes: usize) {
+    let body = messages_first(bytes, true);
+    bencher.counter(BytesCount::of_str(&body)).bench_local(|| terms::include_usage(black_box(body.as_bytes())));
+}
+
+#[divan::bench]
+fn limit_output(bencher: Bencher<'_, '_>) {
+    let body = messages_first(200, true);
+    bencher.bench_local(|| terms::limit_output(black_box(body.as_bytes()), Endpoint::ChatCompletions, "max_completion_tokens", 64));
+}
+
+// --- replies, followed ---
+
+/// A chat's reply of about so many bytes.
+fn chat_reply(bytes: usize) -> String {
+    let text = messages(bytes.saturating_sub(500));
+    format!(
+        r#"{{"id":"chatcmpl-1","object":"chat.completion","created":1760000000,"model":"gpt-4o-mini-2024-07-18","choices":[{{"index":0,"message":{{"role":"assistant","content":{text},"refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":21,"completion_tokens":8,"total_tokens":29,"prompt_tokens_details":{{"cached_tokens":0,"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}},"service_tier":"default","system_fingerprint":"fp_1"}}"#
+    )
+}
+
+/// An event of 250 bytes, as a provider sends it that was asked for the usage.
+fn chat_event(number: usize) -> String {
+    format!(
+        r#"data: {{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_1","choices":[{{"index":0,"delta":{{"content":" word{number}"}},"finish_reason":null}}]}}"#
+    ) + "\n\n"
+}
+
+#[divan::bench(args = [1_500, 100_000])]
+fn meter_json(bencher: Bencher<'_, '_>, bytes: usize) {
+    let reply = chat_reply(bytes);
+    bencher.counter(BytesCount::of_str(&reply)).bench_local(|| {
+        let mut meter = Meter::new(Endpoint::ChatCompletions, false);
+        meter.feed(black_box(reply.as_bytes()));
+        assert!(meter.reported().complete);
+    });
+}
+
+#[divan::bench]
+fn meter_embeddings(bencher: Bencher<'_, '_>) {
+    let numbers = vec!["-0.006929283"; 8_000].join(",");
+    let reply = format!(r#"{{"data":[{{"embedding":[{numbers}]}}],"usage":{{"prompt_tokens":8,"total_tokens":8}}}}"#);
+    bencher.counter(BytesCount::of_str(&reply)).bench_local(|| {
+        let mut meter = Meter::new(Endpoint::Embeddings, false);
+        meter.feed(black_box(reply.as_bytes()));
+        assert!(meter.reported().complete);
+    });
+}
+
+/// One event a piece, as they come; each a little different from the last.
+fn meter_stream(bencher: Bencher<'_, '_>, endpoint: Endpoint, event: impl Fn(usize) -> String) {
+    let events: Vec<String> = (0..64).map(event).collect();
+    let mut pieces = events.iter().cycle();
+    let mut meter = Meter::new(endpoint, true);
+    bencher.counter(BytesCount::of_str(&events[0])).bench_local(|| {
+        if let Some(piece) = pieces.next() {
+            meter.feed(black_box(piece.as_bytes()));
+        }
+    });
+}
+
+#[divan::bench]
+fn meter_chat_event(bencher: Bencher<'_, '_>) {
+    meter_stream(bencher, Endpoint::ChatCompletions, chat_event);
+}
+
+#[divan::bench]
+fn meter_message_event(bencher: Bencher<'_, '_>) {
+    meter_stream(bencher, Endpoint::Messages, |number| {
+        let delta = format!(r#"{{"type":"text_delta","text":" word{number}"}}"#);
+        format!("event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{delta}}}\n\n")
+    });
+}
+
+#[divan::bench]
+fn meter_response_event(bencher: Bencher<'_, '_>) {
+    meter_stream(bencher, Endpoint::Responses, |number| {
+        let kind = "response.output_text.delta";
+        let data = format!(
+            r#"{{"type":"{kind}","sequence_number":{number},"item_id":"msg_68c0d4f6a3b48190a7e3c9","output_index":0,"content_index":0,"delta":" word{number}","logprobs":[]}}"#
+        );
+        format!("event: {kind}\ndata: {data}\n\n")
+    });
+}
+
+#[divan::bench]
+fn meter_events(bencher: Bencher<'_, '_>) {
+    let events: String = (0..64).map(chat_event).collect();
+    let mut meter = Meter::new(Endpoint::ChatCompletions, true);
+    bencher.counter(BytesCount::of_str(&events)).bench_local(|| meter.feed(black_box(events.as_bytes())));
+}
+
+#[divan::bench]
+fn without_usage(bencher: Bencher<'_, '_>) {
+    let events: String = (0..64).map(chat_event).collect();
+    let (mut filter, mut out) = (WithoutUsage::default(), Vec::new());
+    bencher.counter(BytesCount::of_str(&events)).bench_local(|| {
+        out.clear();
+        filter.feed(black_box(events.as_bytes()), &mut out);
+        out.len()
+    });
 }

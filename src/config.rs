@@ -2,6 +2,7 @@
 //! is the business of `settings`.
 
 use crate::call::Protocol;
+use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::money::NanoUsd;
 use crate::secret::Secret;
@@ -141,6 +142,21 @@ pub enum Window {
     Month,
     /// All of the ledger.
     Total,
+}
+
+impl Window {
+    /// When the window that holds `now` began; `None`: with the first row.
+    pub fn begins(self, now: UnixMs) -> Option<UnixMs> {
+        const DAY_MS: u64 = 86_400_000;
+        let today = now.0 / DAY_MS;
+        let day_of_month = || now.rfc3339().get(8..10).and_then(|day| day.parse().ok()).unwrap_or(1);
+        match self {
+            Self::Run => Some(now),
+            Self::Day => Some(UnixMs(today * DAY_MS)),
+            Self::Month => Some(UnixMs(((today + 1).saturating_sub(day_of_month())) * DAY_MS)),
+            Self::Total => None,
+        }
+    }
 }
 
 /// Whether something is let through.
@@ -500,6 +516,19 @@ mod tests {
             "http://host/../x",
         ] {
             assert!(text.parse::<BaseUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn windows_begin_at_midnight_utc() {
+        let now = UnixMs(1_709_210_096_789);
+        for (window, begins) in [
+            (Window::Run, Some("2024-02-29T12:34:56.789Z")),
+            (Window::Day, Some("2024-02-29T00:00:00.000Z")),
+            (Window::Month, Some("2024-02-01T00:00:00.000Z")),
+            (Window::Total, None),
+        ] {
+            assert_eq!(window.begins(now).map(UnixMs::rfc3339).as_deref(), begins, "{window:?}");
         }
     }
 

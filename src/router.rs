@@ -1,16 +1,22 @@
 //! The router: settings in, a listening address out. Puts the layers together and owns their threads.
 
+mod keeping;
+
 use crate::call::Protocol;
-use crate::config::{Config, Control, Key, Listener, Upstream};
+use crate::config::{Agent, Config, Control, Key, Listener, Upstream};
 use crate::error::Error;
 use crate::event::Event;
 #[cfg(feature = "tiny_http")]
 use crate::http::TinyServer;
 use crate::http::{Server, ServerLimits};
-use crate::policy::{AccessRules, Totals};
+use crate::money::NanoUsd;
+use crate::policy::{self, AccessRules, Prices, State, Stats};
 use crate::proxy::exchange::Proxy;
+use crate::proxy::purse::Purse;
 use crate::proxy::tell;
+use crate::row::Row;
 use crate::secret::Secret;
+use keeping::Keeping;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
@@ -32,6 +38,8 @@ pub struct LlmRouter {
     proxy: Arc<Proxy>,
     front: Front,
     token: Secret,
+    agents: Vec<Agent>,
+    keeping: Keeping,
     host: String,
     port: u16,
     drain: Duration,
@@ -69,10 +77,17 @@ impl LlmRouter {
         let (host, port, drain) = (config.host.clone(), config.port, config.timeouts.drain);
         let provider = config.upstreams.iter().find(|upstream| !matches!(upstream.key, Key::Control)).map(|upstream| upstream.protocol);
         let (listens, limits) = (config.listener, server_limits(&config));
-        let rules = AccessRules { allow_hosts: config.allow_hosts.clone(), token: token.clone() };
+        let agents = config.agents.iter().map(|agent| agent.token.clone()).collect();
+        let rules = AccessRules { allow_hosts: config.allow_hosts.clone(), token: token.clone(), agents };
+        let prices = prices(&config)?;
+        let keeping = Keeping::open(&config)?;
         let bind = |source| Error::Bind { address: format!("{host}:{port}"), source };
         let listener = Server::listen(&host, port).map_err(bind)?;
-        let proxy = Arc::new(Proxy::new(config, rules)?);
+        let earlier = keeping.earlier(&config, tell::now())?;
+        let state = State::new(&config.spending, &config.agents, earlier, tell::now());
+        let purse = Arc::new(Purse::new(state, config.spending.wait));
+        let agents = config.agents.clone();
+        let proxy = Arc::new(Proxy::new(config, rules, prices, purse, keeping.books())?);
         if let Some(Err(refused)) = proxy.keys().map(|keys| keys.get()) {
             log::warn!("{}", refused.message);
         }
@@ -83,7 +98,7 @@ impl LlmRouter {
         };
         let port = front.port();
         tell::log(&Event::RouterStarted { at: tell::now(), port });
-        Ok(Self { proxy, front, token, host, port, drain, provider, running: AtomicBool::new(true) })
+        Ok(Self { proxy, front, token, agents, keeping, host, port, drain, provider, running: AtomicBool::new(true) })
     }
 
     /// Server mode: the keys come from the control server at `server_url`, which knows us by the IC token `api_key`.
@@ -160,9 +175,46 @@ impl LlmRouter {
         self.running.load(SeqCst)
     }
 
-    /// Calls so far.
-    pub fn stats(&self) -> Totals {
-        self.proxy.totals()
+    /// Counts and money since it started; also after [`LlmRouter::shutdown`].
+    pub fn stats(&self) -> Stats {
+        self.proxy.purse().with(|state| Stats::of(state))
+    }
+
+    /// What its calls have cost since it started.
+    pub fn total_spent(&self) -> NanoUsd {
+        self.proxy.purse().with(|state| state.spent())
+    }
+
+    /// The limit; `None`: unlimited.
+    pub fn budget(&self) -> Option<NanoUsd> {
+        self.proxy.purse().with(|state| state.budget())
+    }
+
+    /// What counts against the limit, and the limit; `None` without one.
+    pub fn budget_status(&self) -> Option<(NanoUsd, NanoUsd)> {
+        self.proxy.purse().with(|state| state.budget_status())
+    }
+
+    /// Sets another limit, or none, also while calls are under way: those that were admitted go on, the next ones meet the new limit.
+    pub fn set_budget(&self, budget: Option<NanoUsd>) {
+        let crossings = self.proxy.purse().change(|state| policy::set_budget(state, budget));
+        self.proxy.tell_crossings(crossings);
+    }
+
+    /// The last settled and refused calls, newest first: of the 10,000 that are kept in memory. With a ledger they are read by
+    /// [`Report`](crate::ledger::Report) instead, and this is empty.
+    pub fn last_rows(&self, limit: usize) -> Vec<Arc<Row>> {
+        self.keeping.last_rows(limit)
+    }
+
+    /// What the agent of this name sends as its API key; `None`: no such agent.
+    pub fn agent_token(&self, name: &str) -> Option<&str> {
+        self.agents.iter().find(|agent| agent.name == name).map(|agent| agent.token.expose())
+    }
+
+    /// [`LlmRouter::budget_status`], under the name older programs use.
+    pub fn get_budget_status(&self) -> Option<(NanoUsd, NanoUsd)> {
+        self.budget_status()
     }
 
     /// [`LlmRouter::base_url`], under the name older programs use.
@@ -201,6 +253,7 @@ impl LlmRouter {
         if cut > 0 {
             log::warn!("{cut} calls under way were cut after {} s", drain.as_secs_f64());
         }
+        self.keeping.stop();
         tell::log(&Event::RouterStopped { at: tell::now() });
     }
 
@@ -236,6 +289,14 @@ impl Drop for LlmRouter {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+/// The bundled prices, and over them those of the file.
+fn prices(config: &Config) -> Result<Prices, Error> {
+    let Some(path) = &config.spending.prices else { return Ok(Prices::bundled()) };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Io { what: format!("read price file {name}"), source })?;
+    Prices::bundled().with_file(&text, &name)
 }
 
 /// The token given, else in server mode the IC token, else a random one.

@@ -4,6 +4,7 @@ use crate::call::{End, Outcome};
 use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::money::{NanoUsd, Price, Tier, Usage};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What is known of a call while it is under way.
@@ -18,13 +19,31 @@ pub struct RequestInfo {
     /// The name of the upstream.
     pub upstream: Arc<str>,
     /// The method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// The path, without the query.
-    pub path: String,
+    pub path: Cow<'static, str>,
     /// The model, if the request named one.
     pub model: Option<String>,
     /// Whether a stream was asked for.
     pub stream: bool,
+}
+
+/// A method or path as rows keep it: the usual ones are not copied.
+pub fn kept(word: &str) -> Cow<'static, str> {
+    const USUAL: [&str; 11] = [
+        "POST",
+        "GET",
+        "DELETE",
+        "PUT",
+        "HEAD",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/embeddings",
+        "/v1/messages",
+        "/v1/models",
+    ];
+    USUAL.into_iter().find(|usual| *usual == word).map_or_else(|| Cow::Owned(word.to_string()), Cow::Borrowed)
 }
 
 /// What a call cost.

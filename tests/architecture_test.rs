@@ -33,7 +33,7 @@ fn code(text: &str) -> String {
 fn layer(file: &str) -> (u8, &'static str) {
     let first = file.split(['/', '.']).next().unwrap_or_default();
     match first {
-        "error" | "clock" | "secret" | "call" | "event" | "config" | "provider" | "money" | "row" | "tally" | "outbox" => (0, "vocabulary"),
+        "error" | "clock" | "secret" | "call" | "event" | "config" | "provider" | "money" | "outbox" | "row" | "tally" => (0, "vocabulary"),
         "http" => (1, "http"),
         "wire" => (1, "wire"),
         "policy" => (1, "policy"),

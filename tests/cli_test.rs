@@ -11,13 +11,15 @@ fn iron(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iron-runtime"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().to_ascii_uppercase();
-        if ["OPENAI_", "ANTHROPIC_", "IC_", "IRON_"].iter().any(|ours| text.starts_with(ours))
+        if ["OPENAI_", "ANTHROPIC_", "IC_", "IRON_", "XDG_STATE_HOME"].iter().any(|ours| text.starts_with(ours))
             || text.ends_with("_PROXY")
             || text == "SSL_CERT_FILE"
         {
             command.env_remove(name);
         }
     }
+    // Nobody's ledger but a test's own.
+    command.env("IRON_STATE", "none");
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -150,6 +152,7 @@ fn demo_shows_four_successes() {
         assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
         assert!(out.contains("\n4 of 4 requests succeeded.\n") && !out.contains('\x1b'), "{out}");
         assert!(out.lines().filter(|line| line.contains(" 200 ") && line.ends_with("\u{b5}s")).count() == 4, "{out}");
+        assert!(out.contains("\nA budget of $0.02") && out.contains("refused, status 402: Iron Cage budget limit exceeded"), "{out}");
         for word in ["curl http://127.0.0.1:", "/v1/chat/completions", "/v1/messages", "OpenAI(base_url=", "Anthropic(base_url="] {
             assert!(out.contains(word), "{word}: {out}");
         }
@@ -161,6 +164,9 @@ fn demo_tells_scripts_in_json() {
     let (code, out, _) = output(&mut iron(&["demo", "--json"]));
     let value: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((code, value["ok"].as_bool(), value["requests"].as_array().map(Vec::len)), (Some(0), Some(true), Some(4)));
+    let budget = &value["budget"];
+    assert!(budget["cost_nano_usd"] == budget["billed_nano_usd"] && budget["refused_with"] == 402, "{budget}");
+    assert!(budget["cost_nano_usd"].as_u64().is_some_and(|spent| (1..=20_000_000).contains(&spent)), "{budget}");
     for request in value["requests"].as_array().into_iter().flatten() {
         for figure in ["first_token_ms", "total_ms", "input_tokens", "output_tokens", "router_adds_us"] {
             assert!(request[figure].is_number(), "{figure}: {request}");
@@ -251,4 +257,126 @@ fn nothing_secret_is_logged() {
             );
         }
     }
+}
+
+/// `run` with a script of the shell as its program.
+fn run_script(options: &[&str], script: &str) -> Command {
+    iron(&[&["run"], options, &["--", "sh", "-c", script]].concat())
+}
+
+#[test]
+fn run_leaves_input_output_and_exit_code_to_its_program() {
+    let mut child = run_script(&["--mock", "--quiet"], "cat; echo to stderr >&2; exit 7").stdin(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(b"from\0a pipe").expect("written");
+    let out = child.wait_with_output().expect("it ends");
+    assert_eq!((out.status.code(), out.stdout.as_slice(), out.stderr.as_slice()), (Some(7), &b"from\0a pipe"[..], &b"to stderr\n"[..]));
+}
+
+#[test]
+fn run_ends_as_its_program_does() {
+    let folder = std::env::temp_dir();
+    for (args, code, told) in [
+        (&["run", "--mock", "--", "true"][..], 0, "iron-runtime: 0 requests, 0 tokens in, 0 out, $0.00\n"),
+        (&["run", "--mock", "-q", "--", "true"], 0, ""),
+        (&["run", "--mock", "false"], 1, "iron-runtime: 0 requests"),
+        (&["run", "--mock", "-q", "sh", "-c", "kill -TERM $$"], 143, ""),
+        (&["run", "--mock", "-q", "sh", "-c", "kill -KILL $$"], 137, ""),
+        (&["run", "--mock", "--", "no-such-command-1"], 127, "iron-runtime: \"no-such-command-1\": command not found\n"),
+        (&["run", "--mock", "--", folder.to_str().expect("a path")], 126, "can't be run: permission denied\n"),
+        (&["run", "--mock"], 2, "iron-runtime: run what?"),
+        (&["run", "--", "true"], 2, "no provider key"),
+        (&["run", "--mock", "--nonsense", "--", "true"], 2, "unknown option --nonsense"),
+        (&["run", "--mock", "--budget", "-1", "--", "true"], 2, "--budget: must be an amount"),
+    ] {
+        let (found, out, err) = output(&mut iron(args));
+        assert!(found == Some(code) && out.is_empty() && err.contains(told), "{args:?}: {found:?} {out}{err}");
+        assert!(!told.is_empty() || err.is_empty(), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn run_points_its_program_at_the_router_and_hides_the_keys() {
+    let keys = [
+        ("OPENAI_API_KEY", "sk-canary-1"),
+        ("IRON_ANTHROPIC_KEY", "sk-ant-canary-2"),
+        ("COPY", "sk-ant-canary-2"),
+        ("MINE", "sk-canary-3"),
+        ("IC_TOKEN", "ic_canary-4"),
+        ("ANTHROPIC_AUTH_TOKEN", "canary-5"),
+        ("IRON_PORT", "1"),
+        ("HTTP_PROXY", "http://proxy.example:3128"),
+        ("NO_PROXY", "internal.example"),
+    ];
+    let mut command = run_script(&["-q", "--state", "none", "--openai-key", "env:MINE"], "env");
+    let (code, out, err) = output(command.envs(keys));
+    let value = |name: &str| out.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default().to_string();
+    assert!(code == Some(0) && !out.contains("canary") && err.is_empty(), "{out}{err}");
+    let base = value("ANTHROPIC_BASE_URL");
+    assert!(base.starts_with("http://127.0.0.1:") && value("OPENAI_BASE_URL") == format!("{base}/v1"), "{out}");
+    assert!(value("OPENAI_API_KEY").starts_with("iron-") && value("OPENAI_API_KEY") == value("ANTHROPIC_API_KEY"), "{out}");
+    assert_eq!(value("NO_PROXY"), "internal.example,127.0.0.1,localhost");
+}
+
+#[test]
+fn run_bills_what_goes_through_its_router() {
+    let ask = r#"exec "$0" ask Hello! --state none --openai-base-url "$OPENAI_BASE_URL""#;
+    let (code, out, err) = output(&mut iron(&["run", "--mock", "--", "sh", "-c", ask, env!("CARGO_BIN_EXE_iron-runtime")]));
+    assert_eq!((code, out.as_str()), (Some(0), "Hello! This is the mock provider of iron_runtime.\n"), "{err}");
+    assert!(err.lines().last().is_some_and(|line| line.starts_with("iron-runtime: 1 request, ")), "{err}");
+}
+
+#[test]
+fn run_passes_signals_on_and_outlives_its_program() {
+    for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1), ("USR1", 10)] {
+        let script = format!("trap 'echo {signal} came; exit 9' {signal}; echo ready; while :; do sleep 0.02; done");
+        let mut child = run_script(&["--mock"], &script).spawn().expect("it starts");
+        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("a line");
+        assert_eq!(line, "ready\n", "{number}");
+        assert!(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().expect("kill runs").success());
+        let (mut rest, mut err) = (String::new(), String::new());
+        out.read_to_string(&mut rest).expect("stdout");
+        child.stderr.take().expect("a pipe").read_to_string(&mut err).expect("stderr");
+        assert_eq!((child.wait().expect("it ends").code(), rest), (Some(9), format!("{signal} came\n")), "{err}");
+        assert!(err.contains("iron-runtime: 0 requests"), "{err}");
+    }
+}
+
+/// A program under `nohup` must go on when its terminal goes.
+#[cfg(target_os = "linux")]
+#[test]
+fn run_leaves_ignored_signals_ignored() {
+    let script = r#"trap '' HUP; exec "$0" run --mock -q -- sh -c 'kill -HUP $$; kill -HUP $PPID; echo still here'"#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_iron-runtime")]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    assert_eq!(output(&mut shell), (Some(0), "still here\n".into(), String::new()));
+}
+
+/// Keeps a ledger, spends, is refused, and reports what was spent.
+#[test]
+fn run_within_a_budget_and_report() {
+    let mock = Running::start(&mut iron(&["mock"]));
+    let url = format!("http://{}", mock.address);
+    let folder = std::env::temp_dir().join(format!("iron-cli-ledger-{}", std::process::id()));
+    let file = folder.join("ledger.db");
+    let state = file.to_str().expect("a path");
+    let ask = r#"exec "$0" ask Hello! --state none --openai-base-url "$OPENAI_BASE_URL""#;
+    let program = ["--", "sh", "-c", ask, env!("CARGO_BIN_EXE_iron-runtime")];
+    let options = ["run", "--state", state, "--openai-key", "k", "--openai-base-url", &url];
+    let (code, _, err) = output(&mut iron(&[&options[..], &["--budget", "1"], &program].concat()));
+    assert!(code == Some(0) && err.contains("iron-runtime: 1 request, ") && !err.contains("$0.00\n"), "{err}");
+    let (code, _, err) = output(&mut iron(&[&options[..], &["--budget", "0"], &program].concat()));
+    assert!(code == Some(1) && err.contains("status 402: Iron Cage budget limit exceeded") && err.contains("1 refused"), "{err}");
+    let (code, out, err) = output(&mut iron(&["report", "--json", "--state", state]));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    let billed: serde_json::Value = {
+        let reply = reply(&mock.address, "GET /__stats HTTP/1.1", "");
+        serde_json::from_str(reply.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON")
+    };
+    assert_eq!((code, &report["refused"], &report["cost_nano_usd"]), (Some(0), &1.into(), &billed["nano_usd"]), "{out}");
+    let (code, out, _) = output(&mut iron(&["report", "--state", state]));
+    assert!(code == Some(0) && out.contains("\nmodel") && out.contains("gpt-4o-mini"), "{out}");
+    std::fs::remove_dir_all(&folder).expect("removed");
 }

@@ -2,7 +2,10 @@
 
 #![cfg(feature = "enabled")]
 
+use iron_runtime::Protocol;
 use iron_runtime::mock::{MOCK_HELP, Mock, MockConfig, MockStats};
+use iron_runtime::money::{Tier, Usage};
+use iron_runtime::policy::Prices;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -424,6 +427,50 @@ fn cached_prompts_are_known_the_second_time() {
     assert_eq!(usage()["cache_read_input_tokens"], 10);
     let tokens = mock.stats().tokens;
     assert_eq!((tokens.input, tokens.cache_write, tokens.cache_read, tokens.output), (4, 10, 10, 26));
+}
+
+#[test]
+fn replies_cost_what_the_price_table_says() {
+    let mock = mock();
+    let system = json!([{"type": "text", "text": "x".repeat(40), "cache_control": {"type": "ephemeral", "ttl": "1h"}}]);
+    let claude = || ask_messages(json!({"system": system, "model": "claude-3-5-haiku-latest"})).reply(&mock);
+    let prices = Prices::bundled();
+    let mut due = 0;
+    for (model, protocol, reply) in [
+        ("gpt-4o-mini", Protocol::OpenAi, ask_chat(json!({"model": "gpt-4o-mini"})).reply(&mock)),
+        ("claude-3-5-haiku-latest", Protocol::Anthropic, claude()),
+        ("claude-3-5-haiku-latest", Protocol::Anthropic, claude()),
+    ] {
+        let price = prices.find(protocol.as_str(), protocol, model).expect("a price");
+        let usage = &reply.json()["usage"];
+        let tokens = |names: &[&str]| names.iter().filter_map(|name| usage[name].as_u64()).sum();
+        let usage = Usage {
+            input: tokens(&["prompt_tokens", "input_tokens"]),
+            cache_read: tokens(&["cache_read_input_tokens"]),
+            cache_write_1h: tokens(&["cache_creation_input_tokens"]),
+            output: tokens(&["completion_tokens", "output_tokens"]),
+            ..Usage::default()
+        };
+        due += price.cost(Tier::Standard, &usage).0;
+    }
+    ask_chat(json!({"model": "of-nobody"})).reply(&mock);
+    let stats = mock.stats();
+    assert_eq!((stats.nano_usd, stats.nano_usd_by_model.values().sum()), (due, due));
+    assert_eq!(stats.nano_usd_by_model.keys().copied().collect::<Vec<_>>(), ["claude-3-5-haiku-latest", "gpt-4o-mini"]);
+    assert_eq!((stats.tokens.cache_write, stats.tokens.cache_write_1h, stats.tokens.cache_read), (10, 10, 10));
+}
+
+#[test]
+fn a_stream_costs_what_of_it_was_sent() {
+    let cost = |words| {
+        let mock = mock();
+        ask_chat(json!({"stream": true, "model": "gpt-4o"})).with("x-mock", words).reply(&mock);
+        let stats = mock.stats();
+        assert_eq!(stats.nano_usd, stats.tokens.input * 2500 + stats.tokens.output * 10_000, "{words}");
+        stats.nano_usd
+    };
+    assert!(cost("cut") < cost("events=8") && cost("cut") > 0);
+    assert_eq!(cost("429"), 0);
 }
 
 #[test]

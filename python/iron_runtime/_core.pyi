@@ -2,7 +2,7 @@
 
 from os import PathLike
 from types import TracebackType
-from typing import Callable, Mapping, NoReturn, Sequence, final
+from typing import Any, Callable, Literal, Mapping, NoReturn, Sequence, final
 
 __all__ = [
     "LlmRouter",
@@ -42,6 +42,20 @@ class LlmRouter:
         provider_keys: Keys by provider: ``{"openai": …, "anthropic": …}``.
         base_urls: Other addresses of the providers: ``{"openai": …, "anthropic": …}``, with or without ``/v1``.
         mock: Use a mock provider inside this process.
+        agents: Clients with a token and perhaps a budget of their own: ``{"researcher": {"budget": 0.5}, "writer": {"token": "…"}}``.
+            Without ``token`` it is random: ``env("researcher")`` has it.
+        budget: The most that all calls together may cost, in US dollars; 0 allows none. Default: no limit.
+        on_budget: A call whose worst case does not fit gets a lower output limit (``"clamp"``, the default), or ``"refuse"``.
+        budget_wait: Seconds a call waits for money that only other calls under way hold. Default 5.
+        budget_window: Spending that counts: this router's (``"run"``, the default), or with earlier rows of the ledger ``"day"``,
+            ``"month"`` (UTC) or ``"total"``.
+        unknown_model: Under a budget, calls to a model without a known price: ``"refuse"`` (the default) or ``"allow"``.
+        unmetered: Under a budget, calls whose worst case is unbounded: ``"refuse"`` (the default) or ``"allow"``.
+        usage: ``"inject"`` (the default) asks streams to tell their usage, ``"observe"`` touches nothing.
+        thresholds: Percentages of the budget that are logged, once each, when spending reaches them. Default ``[50, 80, 95, 100]``.
+        prices: A file (JSON) of prices that override or add to the bundled ones.
+        state: The ledger: a file with a row for every call. Default: the last 10,000 are kept in memory.
+        on_ledger_error: While the ledger can't keep rows, calls go on (``"continue"``, the default), or are refused (``"stop"``).
         host: The address to listen on. Default ``"127.0.0.1"``.
         port: The port to listen on; 0 (the default) picks a free one.
         allow_host: Host names beside the loopback ones by which clients may reach the router.
@@ -51,7 +65,7 @@ class LlmRouter:
         anthropic_key: As ``provider_keys["anthropic"]``.
         openai_base_url: As ``base_urls["openai"]``.
         anthropic_base_url: As ``base_urls["anthropic"]``.
-        config: A config file (TOML) with these names and ``[upstreams.NAME]`` tables.
+        config: A config file (TOML) with these names, ``[upstreams.NAME]`` and ``[agents.NAME]`` tables.
         keepalive_seconds: A stream silent for this long gets an SSE comment; 0 turns that off. Default 15.
         connect_timeout: Seconds to connect to a provider, TLS included. Default 10.
         first_byte_timeout: Seconds from the end of a request to the head of its reply. Default 600.
@@ -89,6 +103,18 @@ class LlmRouter:
         provider_keys: Mapping[str, str] | None = None,
         base_urls: Mapping[str, str] | None = None,
         mock: bool = False,
+        agents: Mapping[str, Mapping[str, float | str | None]] | None = None,
+        budget: float | None = None,
+        on_budget: Literal["clamp", "refuse"] | None = None,
+        budget_wait: float | None = None,
+        budget_window: Literal["run", "day", "month", "total"] | None = None,
+        unknown_model: Literal["refuse", "allow"] | None = None,
+        unmetered: Literal["refuse", "allow"] | None = None,
+        usage: Literal["inject", "observe"] | None = None,
+        thresholds: Sequence[int] | str | None = None,
+        prices: str | PathLike[str] | None = None,
+        state: str | PathLike[str] | None = None,
+        on_ledger_error: Literal["continue", "stop"] | None = None,
         host: str | None = None,
         port: int | None = None,
         allow_host: str | Sequence[str] | None = None,
@@ -142,11 +168,38 @@ class LlmRouter:
     def is_running(self) -> bool:
         """Whether it listens. False after ``stop()`` and in a forked child."""
 
-    def env(self) -> dict[str, str]:
+    @property
+    def budget(self) -> float | None:
+        """The budget in US dollars: the most that all calls together may cost. ``None``: no limit. It answers after ``stop()``, too."""
+
+    @property
+    def budget_status(self) -> tuple[float, float] | None:
+        """What was spent of the budget and the budget, in US dollars. ``None``: no limit. It answers after ``stop()``, too."""
+
+    def set_budget(self, usd: float | None) -> None:
+        """Set another budget, from now on: what was spent counts. Calls under way are not touched; calls that wait are looked at again.
+
+        Args:
+            usd: The limit in US dollars; 0 allows nothing, ``None`` is no limit.
+
+        Raises:
+            ValueError: It is negative, NaN, infinite or no number.
+        """
+
+    def total_spent(self) -> float:
+        """What the calls of this router have cost so far, in US dollars; also after ``stop()``."""
+
+    def env(self, agent: str | None = None) -> dict[str, str]:
         """The environment variables that point a program at this router.
+
+        Args:
+            agent: The name of one of ``agents``: its calls are then known by its token, and count against its budget.
 
         Returns:
             ``OPENAI_BASE_URL``, ``OPENAI_API_KEY``, ``ANTHROPIC_BASE_URL`` and ``ANTHROPIC_API_KEY``.
+
+        Raises:
+            ValueError: There is no such agent.
 
         Example:
             >>> import os, subprocess, sys
@@ -155,12 +208,15 @@ class LlmRouter:
             ...     done = subprocess.run(program, env={**os.environ, **router.env()}, check=True)
         """
 
-    def stats(self) -> dict[str, int]:
-        """Counts since the router started; also after ``stop()``.
+    def stats(self) -> dict[str, Any]:
+        """Figures since the router started; also after ``stop()``.
 
         Returns:
-            ``requests`` (calls that have ended), ``failed`` of them (no 2xx or 3xx, or broken off), ``refused`` of them (by the
-            router itself), and ``in_flight`` (calls under way).
+            ``requests`` (calls that have ended), ``failed`` of them (no 2xx, or broken off), ``refused`` of them (by the router
+            itself), ``in_flight`` (calls under way); ``input_tokens`` (cached ones included), ``output_tokens`` and
+            ``cost_nano_usd``; ``spent_usd``, ``held_usd`` (for calls under way) and ``limit_usd`` (``None``: no limit) of the
+            budget; ``by_model``, ``by_provider``, ``by_agent`` and ``by_day`` (UTC): dicts of names to ``requests``, ``failed``,
+            ``refused``, ``input_tokens``, ``output_tokens`` and ``cost_nano_usd``.
         """
 
     def stop(self) -> None:
@@ -177,7 +233,7 @@ class LlmRouter:
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        """Stop and log one line of figures. After an exception calls under way are cut at once."""
+        """Stop and log one line: requests, tokens, cost. After an exception calls under way are cut at once."""
 
     def __reduce__(self) -> NoReturn: ...
 

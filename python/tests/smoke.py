@@ -37,7 +37,24 @@ def calls():
             thread.start()
         for thread in threads:
             thread.join()
-    assert router.stats() == {"requests": 18, "failed": 0, "refused": 0, "in_flight": 0}
+    stats = router.stats()
+    assert [stats[name] for name in ("requests", "failed", "refused", "in_flight")] == [18, 0, 0, 0]
+    assert router.total_spent() == stats["spent_usd"] == stats["cost_nano_usd"] / 1e9 > 0
+
+
+def budgets():
+    """A budget of nothing refuses; what was spent is still told after the end."""
+    with LlmRouter(mock=True, budget=1) as router:
+        call(router)
+        router.set_budget(0)
+        try:
+            call(router)
+            raise SystemExit("not refused")
+        except urllib.error.HTTPError as error:
+            assert error.code == 402
+            error.close()
+    spent, limit = router.budget_status
+    assert 0 < spent == router.total_spent() and limit == router.budget == 0
 
 
 def refusals():
@@ -75,7 +92,7 @@ def logs():
     log.setLevel(logging.INFO)
     with LlmRouter(mock=True) as router:
         call(router)
-    assert lines[0].startswith("router_started") and lines[-1].startswith("1 requests"), lines
+    assert lines[0].startswith("router_started") and lines[-1].startswith("1 request, "), lines
     log.setLevel(logging.ERROR)
     del lines[:]
     with LlmRouter(mock=True) as router:
@@ -115,7 +132,7 @@ def command():
 if __name__ == "__main__":
     for name in [name for name in os.environ if name.startswith(("OPENAI_", "ANTHROPIC_", "IC_", "IRON_"))]:
         del os.environ[name]
-    for part in (calls, refusals, logs, forks, command):
+    for part in (calls, budgets, refusals, logs, forks, command):
         part()
     # Left running, with a stream that nobody reads to its end: the interpreter must end all the same.
     left = LlmRouter(mock=True)

@@ -158,7 +158,27 @@ WRONG: Dict[str, "tuple[Dict[str, Any], str]"] = {
     "misspelt": ({"prot": 1}, "did you mean port?"),
     "misspelt own": ({"provider_kye": "x"}, "did you mean provider_key?"),
     "misspelt key": ({"openai_kez": "x"}, "did you mean openai_key?"),
-    "of another release": ({"budget": 1.0}, "budget"),
+    "of another release": ({"pii": "off"}, "pii"),
+    "misspelt budget": ({"bugdet": 1}, "did you mean budget?"),
+    "negative budget": ({"budget": -1}, "budget: must be an amount of US dollars"),
+    "nan budget": ({"budget": float("nan")}, "budget: must be an amount of US dollars"),
+    "endless budget": ({"budget": float("inf")}, "budget: must be an amount of US dollars"),
+    "true budget": ({"budget": True}, "budget: must be a number of US dollars, not bool"),
+    "budget in words": ({"budget": "10"}, "budget: must be a number of US dollars, not str"),
+    "unknown word": ({"on_budget": "warn"}, "on_budget: must be clamp or refuse"),
+    "window without ledger": ({"budget_window": "day"}, "budget_window: day counts calls of earlier runs, so it needs a ledger: give state"),
+    "threshold of nothing": ({"thresholds": [0]}, "thresholds: must be whole percentages from 1 to 100"),
+    "threshold of true": ({"thresholds": [True]}, "thresholds: must be text or a number, not bool"),
+    "agents in no dict": ({"agents": ["a"]}, "agents: must be a dict"),
+    "agent of no dict": ({"agents": {"a": 5}}, 'agents."a": must be a dict with budget, token, or nothing, not int'),
+    "agent of no text": ({"agents": {5: {}}}, "agents: must be a dict whose names are text, not int"),
+    "agent without a name": ({"agents": {"": {}}}, "agents: a name is 1 to 64 characters"),
+    "agent with more": ({"agents": {"a": {"limit": 1}}}, 'takes budget and token, not "limit"'),
+    "negative budget of an agent": ({"agents": {"a": {"budget": -1}}}, "agents.a.budget: must be an amount"),
+    "true budget of an agent": ({"agents": {"a": {"budget": True}}}, 'agents."a".budget: must be a number of US dollars, not bool'),
+    "number for an agent's token": ({"agents": {"a": {"token": 5}}}, 'agents."a".token: must be text, not int'),
+    "one token for two": ({"agents": {"a": {"token": "t"}, "b": {"token": "t"}}}, "agents.b.token: is the token of agent a too"),
+    "the router's token": ({"api_key": "t", "agents": {"a": {"token": "t"}}}, "is the token of the router's clients too"),
     "of the command": ({"log_format": "json"}, "logging"),
     "with a dash": ({"max-body-bytes": 1}, "did you mean max_body_bytes?"),
     "negative ttl": ({"cache_ttl_seconds": -1}, "cache_ttl_seconds"),
@@ -276,7 +296,8 @@ def test_after_stop() -> None:
         router.env()
     with pytest.raises(RuntimeError, match="Router is stopped"):
         router.__enter__()
-    assert router.stats() == {"requests": 1, "failed": 0, "refused": 0, "in_flight": 0}
+    stats = router.stats()
+    assert [stats[name] for name in ("requests", "failed", "refused", "in_flight")] == [1, 0, 0, 0]
     assert router.api_key and router.provider == "openai"
 
 
@@ -296,7 +317,7 @@ def test_logs(mock: MockProvider, caplog: pytest.LogCaptureFixture) -> None:
         with direct(mock, api_key="my-token") as router:
             post(router, CHAT)
         lines = [record.getMessage() for record in caplog.records if record.name == "iron_runtime"]
-        assert lines[0].startswith("router_started") and lines[-1] == "1 requests, 0 failed, 0 refused"
+        assert lines[0].startswith("router_started") and lines[-1].startswith("1 request, ")
         assert any("llm_request_completed" in line and "gpt-4o-mini" in line for line in lines)
         assert not any(secret in line for line in lines for secret in ("my-token", OPENAI_KEY, "Hello!"))
     caplog.clear()

@@ -19,8 +19,10 @@ pub(super) enum Request {
 pub(super) struct Invocation {
     pub command: &'static Command,
     pub settings: Settings,
-    /// The argument that is no option.
-    pub text: Option<String>,
+    /// The arguments that are no options.
+    pub texts: Vec<String>,
+    /// A program to start and its arguments.
+    pub program: Vec<OsString>,
     own: BTreeMap<&'static str, String>,
 }
 
@@ -100,12 +102,18 @@ fn find(name: &str) -> Result<&'static Command, Usage> {
 
 /// What follows the command's name.
 fn options(command: &'static Command, mut parser: Parser) -> Result<Request, String> {
-    let mut found = Invocation { command, settings: Settings::default(), text: None, own: BTreeMap::new() };
+    let mut found = Invocation { command, settings: Settings::default(), texts: Vec::new(), program: Vec::new(), own: BTreeMap::new() };
     loop {
         let name = match parser.next().map_err(|error| describe(&error))? {
             None => return Ok(Request::Run(found)),
             Some(Arg::Long("help") | Arg::Short('h')) => return Ok(Request::Help(Some(command))),
             Some(Arg::Long("version") | Arg::Short('V')) => return Ok(Request::Version),
+            Some(Arg::Value(name)) if command.operands.program => {
+                // All that follows is the program's own, whatever it looks like.
+                found.program.push(name);
+                found.program.extend(parser.raw_args().map_err(|error| describe(&error))?);
+                return Ok(Request::Run(found));
+            }
             Some(Arg::Value(value)) => {
                 operand(&mut found, value)?;
                 continue;
@@ -129,14 +137,15 @@ fn options(command: &'static Command, mut parser: Parser) -> Result<Request, Str
 
 fn operand(found: &mut Invocation, value: OsString) -> Result<(), String> {
     let value = value.into_string().map_err(|_| "an argument is not UTF-8 text".to_string())?;
-    if found.command.operands.is_empty() {
-        return Err(format!("unexpected argument {}", quoted(&value)));
+    let operands = &found.command.operands;
+    if found.texts.len() < operands.most {
+        found.texts.push(value);
+        return Ok(());
     }
-    if found.text.is_some() {
-        return Err(format!("more than one {}: put it in quotes", found.command.operands));
+    match operands.most {
+        1 => Err(format!("more than one {}: put it in quotes", operands.shown)),
+        _ => Err(format!("unexpected argument {}", quoted(&value))),
     }
-    found.text = Some(value);
-    Ok(())
 }
 
 fn own_option(found: &mut Invocation, own: &'static Own, parser: &mut Parser) -> Result<(), String> {
@@ -203,10 +212,14 @@ mod tests {
             (&[][..], "a command is missing"),
             (&["--port", "1"], "the command comes first: iron-runtime COMMAND [OPTIONS]"),
             (&["sevre"], "unknown command \"sevre\"; did you mean serve?"),
-            (&["report"], "unknown command \"report\""),
+            (&["rapport"], "unknown command \"rapport\"; did you mean report?"),
+            (&["control"], "unknown command \"control\""),
             (&["serve", "--prot", "1"], "unknown option --prot; did you mean --port?"),
             (&["serve", "--max_body_bytes", "1"], "unknown option --max_body_bytes; did you mean --max-body-bytes?"),
-            (&["serve", "--budget", "1"], "unknown option --budget"),
+            (&["serve", "--bugdet", "1"], "unknown option --bugdet; did you mean --budget?"),
+            (&["report", "prices", "a", "b"], "unexpected argument \"b\""),
+            (&["report", "--port", "1"], "report takes no --port"),
+            (&["run", "-z", "--", "true"], "unknown option -z"),
             (&["serve", "--pii", "off"], "unknown option --pii"),
             (&["serve", "-x"], "unknown option -x"),
             (&["serve", "--port"], "--port: its value is missing"),
@@ -228,10 +241,15 @@ mod tests {
     fn a_command_with_its_options() {
         let ask = run(&["ask", "-mgpt-4o", "--stream", "--", "--why?"]);
         assert_eq!(
-            (ask.value("model"), ask.has("stream"), ask.has("json"), ask.text.as_deref()),
-            (Some("gpt-4o"), true, false, Some("--why?"))
+            (ask.value("model"), ask.has("stream"), ask.has("json"), ask.texts.as_slice()),
+            (Some("gpt-4o"), true, false, &["--why?".to_string()][..])
         );
-        assert_eq!(run(&["ask", "-"]).text.as_deref(), Some("-"));
+        assert_eq!(run(&["ask", "-"]).texts, ["-"]);
+        for args in [&["run", "--quiet", "--", "sh", "-c", "--", "--quiet"][..], &["run", "-q", "sh", "-c", "--", "--quiet"]] {
+            let program = run(args);
+            assert!(program.has("quiet") && program.program == ["sh", "-c", "--", "--quiet"], "{args:?}");
+        }
+        assert!(run(&["run", "--mock"]).program.is_empty());
         let serve = run(&["serve", "--port=8080", "--allow-host", "a", "--allow-host", "b"]);
         assert_eq!(serve.settings.origin("port"), Some(&Origin::Flag));
         let mock = run(&["mock", "--events", "12", "--latency-ms", "x"]);

@@ -9,6 +9,7 @@ use crate::call::{Protocol, Refusal, UpstreamId};
 use crate::config::Config;
 use crate::error::Error;
 use crate::mock::{Mock, MockConfig};
+use crate::money::NanoUsd;
 use crate::router::{LlmRouter, random_token};
 use crate::settings::{LogFormat, Outside};
 use crate::wire::route::{Table, choose, parse_target};
@@ -48,7 +49,8 @@ struct Asking {
 fn prepare(invocation: &Invocation, outside: &Outside<'_>) -> Result<Asking, Error> {
     let text = text_of(invocation)?;
     logger::start(LogFormat::Text, logger::level(outside, LevelFilter::Error)?);
-    let (config, mock) = if invocation.has("mock") { mocked()? } else { (configured(invocation, outside)?, None) };
+    let mock = if invocation.has("mock") { Some(Mock::start(MockConfig::default())?) } else { None };
+    let config = configured(invocation, outside, mock.as_ref())?;
     let (model, timeouts) = (invocation.value("model").map(str::to_string), config.timeouts);
     let upstreams = config.upstreams.clone();
     let assigned_by_control = config.control.is_some();
@@ -70,7 +72,7 @@ fn prepare(invocation: &Invocation, outside: &Outside<'_>) -> Result<Asking, Err
 }
 
 fn text_of(invocation: &Invocation) -> Result<String, Error> {
-    let text = match invocation.text.as_deref() {
+    let text = match invocation.texts.first().map(String::as_str) {
         None => return Err(Error::Config("ask what? give TEXT in quotes, or - to read standard input".into())),
         Some("-") => {
             let mut text = String::new();
@@ -90,19 +92,21 @@ fn text_of(invocation: &Invocation) -> Result<String, Error> {
 }
 
 /// The config as given, but for what makes the router reachable by others.
-fn configured(invocation: &Invocation, outside: &Outside<'_>) -> Result<Config, Error> {
-    let mut settings = invocation.settings.clone().complete(outside)?;
+fn configured(invocation: &Invocation, outside: &Outside<'_>, mock: Option<&Mock>) -> Result<Config, Error> {
+    let given = invocation.settings.clone();
+    let mut settings = match mock {
+        Some(mock) => given.on_mock(mock.base_url(), outside)?,
+        None => given.complete(outside)?,
+    };
     for name in super::commands::LISTENING {
         settings.forget(name);
+    }
+    if mock.is_none() {
+        settings.keep_usual_ledger(outside);
     }
     let mut config = settings.check(outside)?.config;
     config.client_token = Some(random_token()?);
     Ok(config)
-}
-
-fn mocked() -> Result<(Config, Option<Mock>), Error> {
-    let mock = Mock::start(MockConfig::default())?;
-    Ok((super::demo::config_for(&mock)?, Some(mock)))
 }
 
 /// A small model of the provider that takes what nothing else says; of an added upstream, its first whole name.
@@ -135,6 +139,8 @@ impl Asking {
                     }
                 })
             });
+        // Settled, and with it the cost known, when the router has stopped.
+        self.router.shutdown_within(self.router.drain());
         match answered {
             Ok(answer) => {
                 self.tell(&answer, json, console);
@@ -159,8 +165,9 @@ impl Asking {
             console.line("");
         }
         let count = |tokens: Option<u64>| tokens.map_or_else(|| "unknown".into(), |tokens| tokens.to_string());
+        let cost = self.cost(answer).map_or_else(|| "cost unknown (no price for this model)".into(), |cost| cost.to_string());
         console.note(&format!(
-            "{}: {} tokens in, {} out; first token after {}, all after {}",
+            "{}: {} tokens in, {} out, {cost}; first token after {}, all after {}",
             self.model,
             count(answer.input_tokens),
             count(answer.output_tokens),
@@ -172,7 +179,15 @@ impl Asking {
         }
     }
 
+    /// What the router billed; `None`: tokens were used and no price is known.
+    fn cost(&self, answer: &Answer) -> Option<NanoUsd> {
+        let cost = NanoUsd(self.router.stats().tally.all.cost_nano_usd);
+        let used = answer.input_tokens.unwrap_or(0) + answer.output_tokens.unwrap_or(0);
+        (cost > NanoUsd::ZERO || used == 0).then_some(cost)
+    }
+
     fn as_json(&self, answer: &Answer) -> serde_json::Value {
+        let cost = self.cost(answer);
         let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         json!({
             "ok": true,
@@ -183,6 +198,8 @@ impl Asking {
             "stop": answer.stop,
             "input_tokens": answer.input_tokens,
             "output_tokens": answer.output_tokens,
+            "cost_nano_usd": cost.map(|cost| cost.0),
+            "cost_usd": cost.map(NanoUsd::usd),
             "first_token_ms": ms(answer.first_token),
             "total_ms": ms(answer.total),
             "reply": answer.raw,

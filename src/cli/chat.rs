@@ -25,6 +25,8 @@ pub(super) struct Question<'q> {
 pub(super) struct Answer {
     pub status: u16,
     pub text: String,
+    /// The output limit that the router lowered it to: `FIELD=N`.
+    pub clamped: Option<String>,
     /// Why the reply ended, in the provider's word.
     pub stop: Option<String>,
     pub input_tokens: Option<u64>,
@@ -55,7 +57,7 @@ pub(super) fn ask(connection: &mut Connection, question: &Question<'_>, on_text:
     let broken = |status| move |error: io::Error| Failure { status, why: describe(&error) };
     let (head, body) = connection.send("POST", path, &fields, body.to_string().as_bytes()).map_err(broken(None))?;
     let status = head.status;
-    let mut answer = Answer { status, first_token: started.elapsed(), ..Answer::default() };
+    let mut answer = Answer { status, clamped: head.clamped, first_token: started.elapsed(), ..Answer::default() };
     if !(200..300).contains(&status) {
         let bytes = body.all().map_err(broken(Some(status)))?;
         return Err(Failure { status: Some(status), why: message_of(&bytes) });

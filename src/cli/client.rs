@@ -18,6 +18,8 @@ pub(super) struct Connection {
 /// The head of a reply; its body is read from [`Body`].
 pub(super) struct Head {
     pub status: u16,
+    /// What the router says of an output limit that it lowered.
+    pub clamped: Option<String>,
     length: Left,
 }
 
@@ -75,7 +77,9 @@ impl Connection {
             Ok(httparse::Status::Complete(_)) => parsed.code.unwrap_or_default(),
             _ => return Err(broken("the reply is not HTTP")),
         };
-        Ok(Head { status, length: length_of(status, parsed.headers)? })
+        let clamped = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case("x-iron-clamped"));
+        let clamped = clamped.map(|field| String::from_utf8_lossy(field.value).into_owned());
+        Ok(Head { status, clamped, length: length_of(status, parsed.headers)? })
     }
 }
 

@@ -8,7 +8,8 @@ const EXIT_CODES: &str = "Exit codes:
   1  failed: a request failed, or doctor found a problem
   2  the command line or the configuration is wrong; nothing was started
   3  the address can't be listened on
-  130  stopped at once by a second Ctrl-C or SIGTERM";
+  130  stopped at once by a second Ctrl-C or SIGTERM
+`run` ends with the code of its program once that was started.";
 
 const PRECEDENCE: &str =
     "Each setting is taken from its option, else its variable, else the config file (same name, - written as _). Only when no key option
@@ -31,9 +32,12 @@ pub(super) fn overview() -> String {
 
 /// The help of one command.
 pub(super) fn of_command(command: &Command) -> String {
-    let operands = if command.operands.is_empty() { String::new() } else { format!(" {}", command.operands) };
-    let mut text =
-        format!("iron-runtime {}: {}\n\nUsage: iron-runtime {}{operands} [OPTIONS]\n\n", command.name, command.about, command.name);
+    let usage = match &command.operands {
+        operands if operands.shown.is_empty() => "[OPTIONS]".to_string(),
+        operands if operands.program => format!("[OPTIONS] -- {}", operands.shown),
+        operands => format!("{} [OPTIONS]", operands.shown),
+    };
+    let mut text = format!("iron-runtime {}: {}\n\nUsage: iron-runtime {} {usage}\n\n", command.name, command.about, command.name);
     text += command.details;
     text += "\n\nOptions:\n";
     for own in command.own {

@@ -5,6 +5,7 @@
 
 mod args;
 mod ask;
+pub(crate) mod bill;
 mod chat;
 mod client;
 mod commands;
@@ -14,6 +15,8 @@ mod doctor;
 mod help;
 mod logger;
 mod mock;
+mod report;
+mod run;
 mod serve;
 mod signals;
 
@@ -35,8 +38,13 @@ const NO_LISTENER: u8 = 3;
 /// A second signal ended it at once.
 const INTERRUPTED: u8 = 130;
 
+/// `run`'s program is there and can't be started.
+const NOT_EXECUTABLE: u8 = 126;
+/// `run`'s program is not there.
+const NOT_FOUND: u8 = 127;
+
 /// Runs the command with its arguments, the program's name not among them, and returns the exit code: 0 done, 1 failed, 2 usage or
-/// configuration, 3 can't listen, 130 stopped at once by a second signal.
+/// configuration, 3 can't listen, 130 stopped at once by a second signal; `run` gives its program's.
 ///
 /// ```
 /// assert_eq!(iron_runtime::cli::run(["--version".into()]), 0);

@@ -2,7 +2,7 @@
 
 use super::args::Invocation;
 use super::console::Console;
-use super::{FAILED, OK, logger, signals, start_failed};
+use super::{FAILED, OK, bill, logger, signals, start_failed};
 use crate::call::Protocol;
 use crate::config::is_loopback_host;
 use crate::error::Error;
@@ -27,7 +27,8 @@ struct Running {
 }
 
 fn start(invocation: &Invocation, outside: &Outside<'_>) -> Result<Running, Error> {
-    let settings = invocation.settings.clone().complete(outside)?;
+    let mut settings = invocation.settings.clone().complete(outside)?;
+    settings.keep_usual_ledger(outside);
     logger::start(settings.log_format(), logger::level(outside, LevelFilter::Info)?);
     let checked = settings.check(outside)?;
     let token = checked.token.clone();
@@ -54,8 +55,7 @@ impl Running {
             console.note("stopping; once more stops at once");
         }
         self.router.shutdown();
-        let totals = self.router.stats();
-        log::info!("requests={} failed={} refused={}", totals.requests, totals.failed, totals.refused);
+        log::info!("{}", bill::line(&self.router.stats()));
         if self.router.is_running() { FAILED } else { OK }
     }
 

@@ -30,3 +30,9 @@ fn received() {
     }
     CHANGED.notify_all();
 }
+
+/// From now on signals do nothing here: they are for the program that was started.
+#[cfg(not(unix))]
+pub(super) fn ignore() {
+    let _ = ctrlc::set_handler(|| {});
+}

@@ -74,6 +74,23 @@ fn configuration_errors_have_code_2() {
         (&["ask"], &[], "iron-runtime: ask what? give TEXT in quotes, or - to read standard input"),
         (&["ask", " "], &[], "iron-runtime: the question is empty"),
         (&["ask", "x"], &[], "iron-runtime: no provider key"),
+        (&["ask", "x", "--mock", "--openai-key", "k"], &[], "iron-runtime: the mock is a provider of its own: leave out --openai-key"),
+        (&["run"], &[], "iron-runtime: run what? give a program: iron-runtime run [OPTIONS] -- CMD …"),
+        (&["run", "true"], &[], "iron-runtime: no provider key"),
+        (&["run", "--mock", "--budget", "-1", "true"], &[], "iron-runtime: --budget: must be an amount of US dollars from 0 to"),
+        (
+            &["run", "--budget-window", "day", "--state", "none", "true"],
+            &[("OPENAI_API_KEY", "k")],
+            "iron-runtime: --budget-window: day counts calls of earlier runs, so it needs a ledger: give --state (a file)",
+        ),
+        (&["report", "--json", "--csv"], &[], "iron-runtime: --json and --csv: give one of them"),
+        (&["report", "--since", "yesterday"], &[], "iron-runtime: --since: must be a day such as 2026-01-31 or a time"),
+        (&["report", "--limit", "3"], &[], "iron-runtime: --limit goes with --rows"),
+        (&["report", "spend"], &[], "iron-runtime: unexpected argument \"spend\"; report takes `prices`, or nothing"),
+        (&["report", "prices", "--rows"], &[], "iron-runtime: report prices takes no --rows"),
+        (&["report"], &[], "iron-runtime: there is no ledger to report from"),
+        (&["report", "--state", "none"], &[("HOME", "/h")], "iron-runtime: there is no ledger to report from"),
+        (&["report", "prices", "--prices", "/none"], &[], "iron-runtime: prices: read /none: entity not found"),
         (&["mock", "--port", "70000"], &[], "iron-runtime: --port: must be a whole number from 0 to 65535, not \"70000\""),
         (&["demo", "--port", "x"], &[], "iron-runtime: --port: must be a whole number from 0 to 65535, not \"x\""),
     ] {
@@ -175,6 +192,124 @@ fn doctor_is_content_with_a_mock() -> Result<(), Error> {
     Ok(())
 }
 
+#[test]
+fn report_tells_where_it_looked() {
+    let run = run_with(&["report"], &[("HOME", "/no-such-home")], &[]);
+    let why = "iron-runtime: no ledger at /no-such-home/.local/state/iron-runtime/ledger.db: no call was recorded there yet";
+    assert!(run.code == FAILED && run.out.is_empty() && run.err.starts_with(why), "{}", run.err);
+    let run = run_with(&["report", "prices", "no-such-model-1"], &[], &[]);
+    assert!(
+        run.code == FAILED && run.err.contains("no price is known for \"no-such-model-1\"") && run.err.contains("name it with --prices")
+    );
+}
+
+#[test]
+fn report_explains_prices() {
+    let file = [("/p", r#"{"models": {"own-model": {"provider": "openai", "input": 1, "output": 2, "max_output_tokens": 100}}}"#)];
+    let run = run_with(&["report", "prices", "gpt-4o-mini", "--json"], &[], &[]);
+    let value: serde_json::Value = serde_json::from_str(&run.out).unwrap_or_default();
+    assert_eq!((run.code, &value["usd_per_million_tokens"]["standard"]["input"]), (OK, &serde_json::json!(0.15)), "{}", run.out);
+    assert!(value["worst_case"]["hold_usd"].as_f64().is_some_and(|hold| hold > 0.0) && value["rule"].is_string(), "{}", run.out);
+    let run = run_with(&["report", "prices", "own-model", "--prices", "/p"], &[], &file);
+    assert!(run.code == OK && run.out.contains("  price from     /p\n") && run.out.contains("1.00"), "{}{}", run.out, run.err);
+    let run = run_with(&["report", "prices", "--provider", "anthropic"], &[], &[]);
+    assert!(run.out.contains("claude") && !run.out.contains("gpt-"), "{}", run.out);
+    let run = run_with(&["report", "prices", "--prices", "/p"], &[], &[("/p", "{}x")]);
+    assert!(run.code == USAGE && run.err.starts_with("iron-runtime: /p: "), "{}", run.err);
+}
+
+#[cfg(feature = "ledger")]
+#[test]
+fn report_reads_a_ledger() -> Result<(), Error> {
+    use crate::ledger::Ledger;
+    use crate::row::Books;
+    let folder = std::env::temp_dir().join(format!("iron-report-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let file = folder.join("ledger.db");
+    let state = file.to_str().unwrap_or_default();
+    let ledger = Ledger::open(&file)?;
+    for (serial, agent, cost) in [(1, None, 1_000), (2, Some("a"), 20_000), (3, Some("a"), 300_000)] {
+        ledger.record(&Arc::new(kept_row(serial, agent, cost)))?;
+    }
+    let run = run_with(&["report", "--json", "--state", state, "--budget", "2"], &[], &[]);
+    let value: serde_json::Value = serde_json::from_str(&run.out).unwrap_or_default();
+    assert_eq!((run.code, &value["requests"], &value["cost_nano_usd"], &value["limit_usd"]), (OK, &3.into(), &321_000.into(), &2.0.into()));
+    assert_eq!((&value["by_agent"]["a"]["cost_nano_usd"], &value["by_day"]["2023-11-14"]["requests"]), (&320_000.into(), &3.into()));
+    for (more, cost) in [
+        (&["--agent", "a"][..], 320_000),
+        (&["--agent", "nobody"], 0),
+        (&["--since", "2023-11-15"], 0),
+        (&["--until", "2023-11-14"], 321_000),
+        (&["--until", "2023-11-13"], 0),
+        (&["--since", "2023-11-14", "--model", "gpt-4o-mini", "--provider", "openai"], 321_000),
+        (&["--model", "gpt-4o"], 0),
+    ] {
+        let run = run_with(&[&["report", "--json", "--state", state], more].concat(), &[], &[]);
+        let value: serde_json::Value = serde_json::from_str(&run.out).unwrap_or_default();
+        assert_eq!(value["cost_nano_usd"], cost, "{more:?}: {}{}", run.out, run.err);
+    }
+    let run = run_with(&["report", "--rows", "--limit", "2", "--csv", "--state", state], &[], &[]);
+    let costs: Vec<_> = run.out.lines().skip(1).filter_map(|line| line.split(',').nth(11)).collect();
+    assert_eq!(costs, ["20000", "300000"], "{}", run.out);
+    let run = run_with(&["report", "--state", state], &[], &[]);
+    assert!(run.out.starts_with("3 requests, 30 tokens in, 15 out, $0.000321\n\nmodel        requests"), "{}", run.out);
+    ledger.stop(std::time::Duration::from_secs(5));
+    std::fs::write(&file, "no ledger at all, and long enough to be looked at").unwrap_or_default();
+    let run = run_with(&["report", "--state", state], &[], &[]);
+    assert!(run.code == FAILED && run.out.is_empty() && run.err.contains("ledger.db"), "{}", run.err);
+    let run = run_with(&["doctor", "--state", state], &[("OPENAI_API_KEY", "k")], &[]);
+    assert!(run.out.contains("problem  ledger: ") && run.out.contains("to mend it: put the file aside"), "{}", run.out);
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(())
+}
+
+#[cfg(feature = "ledger")]
+fn kept_row(serial: u64, agent: Option<&str>, cost: u64) -> crate::row::Row {
+    use crate::call::{End, Outcome};
+    use crate::money::{NanoUsd, Usage};
+    use crate::row::{Bill, RequestInfo, Row};
+    let info = RequestInfo {
+        serial,
+        at: crate::UnixMs(1_700_000_000_000 + serial),
+        agent: agent.map(Into::into),
+        upstream: "openai".into(),
+        method: "POST".into(),
+        path: "/v1/chat/completions".into(),
+        model: Some("gpt-4o-mini".into()),
+        stream: false,
+    };
+    let outcome = Outcome { status: 200, ..Outcome::failed(200, End::Complete, std::time::Duration::from_millis(1)) };
+    let usage = Some(Usage { input: 10, output: 5, ..Usage::default() });
+    Row { info, outcome, bill: Bill { usage, cost: Some(NanoUsd(cost)), ..Bill::default() }, code: None }
+}
+
+#[test]
+fn doctor_looks_at_the_money() {
+    let key = ("OPENAI_API_KEY", "sk-0123456789abcdefWXYZ");
+    let closed = closed_address();
+    for (more, variables, told) in [
+        (&["--budget", "0"][..], &[][..], "warning  budget: is 0: every call that costs something is refused; to mend it: raise --budget"),
+        (&["--budget", "2.5"], &[], "ok       budget: $2.50"),
+        (&[], &[], "ok       budget: no limit"),
+        (&[], &[], "ok       ledger: none: neither HOME nor XDG_STATE_HOME is set"),
+        (&["--state", "none"], &[], "ok       ledger: none, as set"),
+        (
+            &[],
+            &[("XDG_STATE_HOME", "/dev/null/x")],
+            "problem  ledger: /dev/null/x/iron-runtime/ledger.db can't be made: /dev/null is no folder",
+        ),
+        (&["--prices", "/none"], &[], "problem  prices: prices: read /none: entity not found"),
+        (
+            &["--budget", "1", "--config", "/c"],
+            &[],
+            "warning  prices: no price is known for \"no-such-model-1\" at openai: under a budget calls to it are refused; to mend it: give its",
+        ),
+    ] {
+        let args = [&["doctor", "--openai-base-url", &closed], more].concat();
+        let run = run_with(&args, &[&[key], variables].concat(), &[("/c", "[upstreams.openai]\nmodels = ['no-such-model-1', 'gpt-*']")]);
+        assert!(run.out.lines().any(|line| line.starts_with(told)), "{told}\n{}", run.out);
+    }
+}
+
 /// A key that stands anywhere must come out nowhere.
 #[test]
 fn no_output_ever_holds_a_key() {
@@ -184,6 +319,7 @@ fn no_output_ever_holds_a_key() {
         ("/key", KEY),
         ("/c", "openai_key = 'sk-canary-0123456789'\nserver_url = 'http://127.0.0.1:9'\napi_key = 'ic_canary-0123456789'"),
         ("/bad", "openai_key = sk-canary-0123456789\n"),
+        ("/agents", "openai_key = 'k'\n[agents.a]\ntoken = 'sk-canary-0123456789'\n[agents.b]\ntoken = 'sk-canary-0123456789'"),
         ("/worse", "[upstreams.x]\nprotocol = 'sk-canary-0123456789'\nkey = 'sk-canary-0123456789'"),
     ];
     let variables =
@@ -221,6 +357,16 @@ fn no_output_ever_holds_a_key() {
         vec!["ask", "hi"],
         vec!["ask", "hi", "--json"],
         vec!["ask", "--model", KEY],
+        vec!["run", "--openai-key", KEY, "--budget", KEY, "true"],
+        vec!["run", "--openai-key", KEY, "--openai-base-url", KEY, "true"],
+        vec!["run", "--openai-key", KEY, KEY],
+        vec!["run", "--config", "/agents", "--", "sk-canary-0123456789"],
+        vec!["report", KEY],
+        vec!["report", "--since", KEY],
+        vec!["report", "prices", KEY],
+        vec!["report", "--config", "/agents", "--state", "/none"],
+        vec!["serve", "--config", "/agents"],
+        vec!["doctor", "--config", "/agents"],
     ];
     for mut args in cases {
         if ["ask", "doctor"].contains(&args[0]) {

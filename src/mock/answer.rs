@@ -49,7 +49,7 @@ impl Ask<'_> {
     }
 }
 
-/// Tokens by class. The classes do not overlap, but that `reasoning` is a part of `output`.
+/// Tokens by class. The classes do not overlap, but that `cache_write_1h` is a part of `cache_write` and `reasoning` one of `output`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Tokens {
@@ -59,6 +59,8 @@ pub struct Tokens {
     pub cache_read: u64,
     /// Input written to a cache.
     pub cache_write: u64,
+    /// The part of `cache_write` that is kept for an hour.
+    pub cache_write_1h: u64,
     /// Output, reasoning included.
     pub output: u64,
     /// Reasoning.
@@ -76,6 +78,7 @@ impl Tokens {
         self.input += other.input;
         self.cache_read += other.cache_read;
         self.cache_write += other.cache_write;
+        self.cache_write_1h += other.cache_write_1h;
         self.output += other.output;
         self.reasoning += other.reasoning;
     }

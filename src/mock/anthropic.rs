@@ -123,29 +123,23 @@ fn count(ask: &Ask<'_>) -> Counter {
     counter
 }
 
-/// What a reply uses, and how long what it writes to the cache is kept.
-#[derive(Clone, Copy)]
-struct Usage {
-    tokens: Tokens,
-    one_hour: bool,
-}
-
-fn usage(counter: &Counter, said: &Speech, seen: impl FnOnce(CacheMark) -> bool) -> Usage {
+/// What a reply uses.
+fn usage(counter: &Counter, said: &Speech, seen: impl FnOnce(CacheMark) -> bool) -> Tokens {
     let mut tokens = Tokens { input: counter.tokens(), output: said.output, ..Tokens::default() };
-    let Some(mark) = counter.mark() else { return Usage { tokens, one_hour: false } };
+    let Some(mark) = counter.mark() else { return tokens };
     let cached = text::tokens(mark.chars).min(tokens.input);
     tokens.input -= cached;
     if seen(mark) {
         tokens.cache_read = cached;
     } else {
         tokens.cache_write = cached;
+        tokens.cache_write_1h = if mark.one_hour { cached } else { 0 };
     }
-    Usage { tokens, one_hour: mark.one_hour }
+    tokens
 }
 
-fn usage_json(usage: Usage, output: u64) -> Value {
-    let Usage { tokens, one_hour } = usage;
-    let (five_minutes, one_hour) = if one_hour { (0, tokens.cache_write) } else { (tokens.cache_write, 0) };
+fn usage_json(tokens: Tokens, output: u64) -> Value {
+    let (five_minutes, one_hour) = (tokens.cache_write - tokens.cache_write_1h, tokens.cache_write_1h);
     json!({
         "input_tokens": tokens.input,
         "cache_creation_input_tokens": tokens.cache_write,
@@ -175,7 +169,7 @@ fn tool_use(ask: &Ask<'_>, nth: usize, call: &ToolCall, input: Value) -> Value {
     json!({"type": "tool_use", "id": format!("{}_{nth}", ask.id("toolu_")), "name": call.name, "input": input})
 }
 
-fn whole(ask: &Ask<'_>, mut head: Value, said: &Speech, usage: Usage) -> Answer {
+fn whole(ask: &Ask<'_>, mut head: Value, said: &Speech, tokens: Tokens) -> Answer {
     let mut content = Vec::new();
     if let Some(thought) = said.thought {
         content.push(json!({"type": "thinking", "thinking": thought, "signature": signature(thought)}));
@@ -188,10 +182,10 @@ fn whole(ask: &Ask<'_>, mut head: Value, said: &Speech, usage: Usage) -> Answer 
         content.push(tool_use(ask, nth, call, serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}))));
     }
     head["content"] = Value::Array(content);
-    head["usage"] = usage_json(usage, usage.tokens.output);
+    head["usage"] = usage_json(tokens, tokens.output);
     let Value::Object(reason) = stop_reason(&said.finish) else { return Answer::json(&head) };
     head.as_object_mut().into_iter().for_each(|head| head.extend(reason.clone()));
-    Answer::metered(&head, usage.tokens)
+    Answer::metered(&head, tokens)
 }
 
 /// A content block of a stream: how it begins, its deltas with the text each carries, and whether it is a signed thought.
@@ -237,14 +231,13 @@ fn blocks(ask: &Ask<'_>, said: Speech) -> Vec<Block> {
     blocks
 }
 
-fn stream(ask: &Ask<'_>, mut head: Value, said: Speech, usage: Usage) -> Answer {
+fn stream(ask: &Ask<'_>, mut head: Value, said: Speech, tokens: Tokens) -> Answer {
     head["content"] = json!([]);
     head["stop_reason"] = Value::Null;
     head["stop_sequence"] = Value::Null;
-    head["usage"] = usage_json(usage, 1);
+    head["usage"] = usage_json(tokens, 1);
     let start = Frame::named("message_start", &json!({"type": "message_start", "message": head}));
     let reason = stop_reason(&said.finish);
-    let tokens = usage.tokens;
     let total = json!({
         "input_tokens": tokens.input, "cache_creation_input_tokens": tokens.cache_write, "cache_read_input_tokens": tokens.cache_read,
         "output_tokens": tokens.output,

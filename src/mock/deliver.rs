@@ -6,6 +6,7 @@
 use super::answer::{Answer, Frame, Frames, Tokens};
 use super::encode::Gzip;
 use super::faults::{Fault, Plan};
+use super::prices::ModelRates;
 use super::stats::Counters;
 use super::text;
 use crate::http::{Client, Framing, Responder, Stream};
@@ -34,6 +35,8 @@ pub(super) struct Delivery<'a> {
     pub(super) fields: Fields,
     /// How it is sent.
     pub(super) plan: Plan,
+    /// What its tokens cost, if they do.
+    pub(super) rates: Option<&'static ModelRates>,
     /// Where it is counted.
     pub(super) counters: &'a Counters,
 }
@@ -76,7 +79,7 @@ impl Delivery<'_> {
             let mut gzip = Gzip::new();
             body = [gzip.encode(&body), gzip.end()].concat();
         }
-        self.counters.ending(self.status, tokens);
+        self.counters.ending(self.status, tokens, self.rates);
         let half = body.len() as u64 / 2;
         let (left, stalls) = match self.plan.fault {
             Some(Fault::Cut(at)) => (Some(at.unwrap_or(half)), false),
@@ -109,7 +112,7 @@ impl Delivery<'_> {
         let mut told = Told { chars: 0, tokens: script.tokens, counted: false };
         let end = self.events(&mut out, frames, &script, &mut told);
         if !told.counted {
-            self.counters.ending(self.status, told.so_far());
+            self.counters.ending(self.status, told.so_far(), self.rates);
         }
         self.leave(out, end, stalls);
     }
@@ -134,7 +137,7 @@ impl Delivery<'_> {
             carriers += usize::from(frame.chars > 0);
             if last && out.left.is_none() {
                 told.counted = true;
-                self.counters.ending(self.status, script.tokens);
+                self.counters.ending(self.status, script.tokens, self.rates);
             }
             match out.put(&frame.bytes()) {
                 Step::On => told.chars += frame.chars,

@@ -22,6 +22,7 @@ mod faults;
 mod files;
 mod leases;
 mod openai;
+mod prices;
 mod provider;
 mod responses;
 mod route;

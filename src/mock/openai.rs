@@ -309,7 +309,8 @@ pub(super) fn usage(prompt: &[&str], ask: &Ask<'_>, said: &Speech, choices: u64)
     prompt.iter().for_each(|name| counter.add(ask.field(name)));
     let prompt = counter.tokens();
     let cache_read = if prompt < CACHED_FROM { 0 } else { prompt / 2 / CACHED_STEP * CACHED_STEP };
-    Tokens { input: prompt - cache_read, cache_read, cache_write: 0, output: said.output * choices, reasoning: said.reasoning * choices }
+    let (output, reasoning) = (said.output * choices, said.reasoning * choices);
+    Tokens { input: prompt - cache_read, cache_read, output, reasoning, ..Tokens::default() }
 }
 
 fn usage_json(tokens: Tokens) -> Value {

@@ -8,6 +8,7 @@ use super::control::{Call, Control};
 use super::deliver::{Delivery, Fields, borrowed};
 use super::faults::{Fault, Plan};
 use super::files::Files;
+use super::prices::{self, ModelRates};
 use super::route::{self, Endpoint};
 use super::stats::Counters;
 use super::text::CacheMark;
@@ -96,7 +97,7 @@ impl Provider {
                 Err(error) => (400, json!({"error": error.to_string()})),
             }
         };
-        self.counters.ending(status, super::Tokens::default());
+        self.counters.ending(status, super::Tokens::default(), None);
         send(reply, status, answer.to_string().as_bytes());
     }
 
@@ -115,7 +116,8 @@ impl Provider {
         self.counters.arrived(endpoint.map_or("other", Endpoint::pattern));
         self.counters.named(&request_id);
         let mut plan = Plan::usual(&self.config);
-        let answer = self.answer(&visit, body, &mut plan);
+        let mut rates = None;
+        let answer = self.answer(&visit, body, &mut plan, &mut rates);
         let mut fields = fields(visit.protocol, &request_id, &plan, visit.now);
         let (status, answer) = match answer {
             Ok(Answer::Whole { .. }) if plan.fault == Some(Fault::ErrorEvent) => {
@@ -127,11 +129,17 @@ impl Provider {
         };
         let retry_after = plan.retry_after.or((status == 429).then_some(1)).filter(|_| status >= 400);
         fields.extend(retry_after.map(|seconds| ("retry-after", seconds.to_string())));
-        Delivery { status, fields, plan, counters: &self.counters }.send(reply, answer);
+        Delivery { status, fields, plan, rates, counters: &self.counters }.send(reply, answer);
     }
 
-    /// The answer to a request; what it asks for beyond that is left in `plan`.
-    fn answer(&self, visit: &Visit<'_>, body: &mut Body<'_>, plan: &mut Plan) -> Result<Answer, Problem> {
+    /// The answer to a request; what it asks for beyond that is left in `plan`, what its model costs in `rates`.
+    fn answer(
+        &self,
+        visit: &Visit<'_>,
+        body: &mut Body<'_>,
+        plan: &mut Plan,
+        rates: &mut Option<&'static ModelRates>,
+    ) -> Result<Answer, Problem> {
         let words = visit.request.headers.text("x-mock");
         if let Some(words) = words {
             *plan = plan.with(words).map_err(|why| Problem::new(400, why))?;
@@ -155,6 +163,7 @@ impl Provider {
             _ => {
                 let json = parse(visit.protocol, &bytes)?;
                 let model = json.get("model").and_then(Value::as_str).unwrap_or_default();
+                *rates = prices::rates(model);
                 if words.is_none() {
                     *plan = plan.with_model(model);
                     if let Some(answer) = asked(visit, plan, model, &bytes)? {

@@ -4,6 +4,7 @@
 //! finds it counted.
 
 use super::answer::Tokens;
+use super::prices::ModelRates;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,10 @@ pub struct MockStats {
     pub by_status: BTreeMap<u16, u64>,
     /// Tokens by class. A stream that ended early counts what it sent.
     pub tokens: Tokens,
+    /// What they cost by the mock's own price table, reply by reply, in nano-USD; models it does not know cost nothing.
+    pub nano_usd: u64,
+    /// The same by model, those without a price left out.
+    pub nano_usd_by_model: BTreeMap<&'static str, u64>,
     /// Streams begun.
     pub streams: u64,
     /// Replies during which the client went away.
@@ -64,9 +69,14 @@ impl Counters {
         self.lock().streams += 1;
     }
 
-    /// A reply is about to end.
-    pub(super) fn ending(&self, status: u16, tokens: Tokens) {
+    /// A reply is about to end, whose tokens have these rates.
+    pub(super) fn ending(&self, status: u16, tokens: Tokens, rates: Option<&'static ModelRates>) {
         let mut stats = self.lock();
+        if let Some(rates) = rates {
+            let cost = rates.nano_usd(tokens);
+            stats.nano_usd += cost;
+            *stats.nano_usd_by_model.entry(rates.model).or_default() += cost;
+        }
         *stats.by_status.entry(status).or_default() += 1;
         stats.tokens.add(tokens);
     }
@@ -94,17 +104,20 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mock::prices;
 
     #[test]
     fn counters_count_and_reset() {
         let counters = Counters::default();
         counters.arrived("/v1/models");
-        counters.ending(200, Tokens { input: 3, ..Tokens::default() });
+        counters.ending(200, Tokens { input: 3, ..Tokens::default() }, None);
+        counters.ending(200, Tokens { input: 2, ..Tokens::default() }, prices::rates("gpt-4o"));
         (0..MAX_IDS + 1).for_each(|nth| counters.named(&nth.to_string()));
         let stats = counters.read();
-        assert_eq!((stats.requests, stats.by_status[&200], stats.tokens.input), (1, 1, 3));
+        assert_eq!((stats.requests, stats.by_status[&200], stats.tokens.input), (1, 2, 5));
+        assert_eq!((stats.nano_usd, &stats.nano_usd_by_model), (5000, &[("gpt-4o", 5000)].into()));
         assert_eq!((stats.request_ids.len(), stats.request_ids[0].as_str()), (MAX_IDS, "1"));
-        assert_eq!(serde_json::to_value(&stats).expect("JSON")["by_status"]["200"], 1);
+        assert_eq!(serde_json::to_value(&stats).expect("JSON")["by_status"]["200"], 2);
         counters.reset();
         assert_eq!(counters.read(), MockStats::default());
     }

@@ -1,6 +1,6 @@
 //! Who may talk to the router at all: `Host` (DNS rebinding), `Origin` (web pages), the client token.
 
-use crate::call::{Inbound, Reason, Refusal};
+use crate::call::{AgentId, Inbound, Reason, Refusal};
 use crate::config::is_loopback_host;
 use crate::secret::Secret;
 
@@ -10,13 +10,15 @@ pub struct AccessRules {
     pub allow_hosts: Vec<String>,
     /// What clients must send.
     pub token: Secret,
+    /// What agents send instead, by [`AgentId`].
+    pub agents: Vec<Secret>,
 }
 
-/// Checks `Host`, then `Origin`, then (where `needs_token`) the token.
+/// Checks `Host`, then `Origin`, then (where `needs_token`) the token. Returns the agent whose token it is; `None` for the router's own.
 ///
 /// # Errors
 /// The refusal to answer: 403 or 401.
-pub fn access(rules: &AccessRules, request: &Inbound<'_>, needs_token: bool) -> Result<(), Refusal> {
+pub fn access(rules: &AccessRules, request: &Inbound<'_>, needs_token: bool) -> Result<Option<AgentId>, Refusal> {
     let host = request.headers.text("host").unwrap_or_default();
     if !rules.allows_host(host) {
         return Err(Refusal::new(
@@ -33,20 +35,38 @@ pub fn access(rules: &AccessRules, request: &Inbound<'_>, needs_token: bool) -> 
             ));
         }
     }
-    if needs_token && !presented(request).any(|token| rules.token.matches(token)) {
-        return Err(Refusal::new(
+    if !needs_token {
+        return Ok(None);
+    }
+    rules.holder(request).ok_or_else(|| {
+        Refusal::new(
             Reason::Unauthorized,
             "Incorrect API key provided: send the router's own client token (router.api_key, or what --client-token or --token-file holds), not a \
              provider's key, as 'Authorization: Bearer TOKEN' or 'x-api-key: TOKEN'",
-        ));
-    }
-    Ok(())
+        )
+    })
 }
 
 impl AccessRules {
     fn allows_host(&self, host: &str) -> bool {
         let bare = bare_host(host);
         is_loopback_host(bare) || self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(bare))
+    }
+
+    /// Whose token the request holds: the router's own (`Some(None)`), an agent's, nobody's (`None`). Each token that came is compared with
+    /// every one that there is, so that the time says nothing about which it was. An agent's counts before the router's own where a request
+    /// holds both: it is the one with a limit.
+    fn holder(&self, request: &Inbound<'_>) -> Option<Option<AgentId>> {
+        let (mut is_own, mut holder) = (false, None);
+        for token in presented(request) {
+            is_own |= self.token.matches(token);
+            for (index, agent) in self.agents.iter().enumerate() {
+                if agent.matches(token) & !agent.is_empty() {
+                    holder = Some(AgentId(index));
+                }
+            }
+        }
+        holder.map(Some).or_else(|| is_own.then_some(None))
     }
 
     /// An origin is the request's own, or of an allowed host.
@@ -77,11 +97,16 @@ mod tests {
     use crate::call::{BodyLength, Headers, Version};
 
     fn check(headers: &[(&'static str, &'static str)], needs_token: bool) -> Result<(), Reason> {
-        let rules = AccessRules { allow_hosts: vec!["box.lan".into()], token: Secret::new("tok") };
+        holder(headers, needs_token).map(|_| ())
+    }
+
+    fn holder(headers: &[(&'static str, &'static str)], needs_token: bool) -> Result<Option<usize>, Reason> {
+        let agents = ["blue", "", "green"].map(Secret::new).into();
+        let rules = AccessRules { allow_hosts: vec!["box.lan".into()], token: Secret::new("tok"), agents };
         let fields: Vec<_> = headers.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
         let request =
             Inbound { method: "GET", target: "/x", version: Version::Http11, headers: Headers(&fields), length: BodyLength::None };
-        access(&rules, &request, needs_token).map_err(|refusal| refusal.reason)
+        access(&rules, &request, needs_token).map(|agent| agent.map(|AgentId(index)| index)).map_err(|refusal| refusal.reason)
     }
 
     #[test]
@@ -135,5 +160,23 @@ mod tests {
             assert_eq!(got, if ok { Ok(()) } else { Err(Reason::Unauthorized) }, "{name}: {value}");
         }
         assert_eq!(check(&[("host", "localhost")], false), Ok(()));
+    }
+
+    #[test]
+    fn agents() {
+        let host = ("host", "localhost");
+        for (fields, holds) in [
+            (vec![host, ("x-api-key", "tok")], Ok(None)),
+            (vec![host, ("x-api-key", "blue")], Ok(Some(0))),
+            (vec![host, ("authorization", "Bearer green")], Ok(Some(2))),
+            (vec![host, ("authorization", "Bearer tok"), ("x-api-key", "blue")], Ok(Some(0))),
+            (vec![host, ("x-api-key", "nobody"), ("authorization", "Bearer green")], Ok(Some(2))),
+            (vec![host, ("x-api-key", "")], Err(Reason::Unauthorized)),
+            (vec![host, ("x-api-key", "gree")], Err(Reason::Unauthorized)),
+            (vec![host], Err(Reason::Unauthorized)),
+        ] {
+            assert_eq!(holder(&fields, true), holds, "{fields:?}");
+        }
+        assert_eq!(holder(&[host, ("x-api-key", "blue")], false), Ok(None));
     }
 }

@@ -1,22 +1,26 @@
 //! ONE request, from the client's head to the settled outcome: [`Proxy::serve`], read from top to bottom.
 
 use super::keys::{Assigned, KeyCache};
+use super::open::{Money, Open, Progress};
+use super::purse::{Denied, Purse};
 use super::relay::{self, Context, Relayed};
-use super::upstream::{Destination, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
+use super::upstream::{Destination, NoReply, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
 use super::watch::{EndOnDrop, Watch};
-use crate::call::{BodyLength, Call, End, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId, Verdict};
-use crate::config::{Config, Key, Limits, Upstream};
+use crate::call::{AgentId, BodyLength, Call, End, Endpoint, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId};
+use crate::config::{Allow, Config, Key, Limits, OnLedgerError, Upstream, UsageMode};
 use crate::error::Error;
-use crate::event::Event;
-use crate::http::{Body, BodyBuffer, BodyError, Responder, Service, Violation};
-use crate::policy::{self, AccessRules, State, Totals};
-use crate::row::{Bill, RequestInfo, Row};
+use crate::event::{Crossing, Event};
+use crate::http::{Body, BodyBuffer, BodyError, Client, Responder, Service, Violation};
+use crate::money::Reported;
+use crate::policy::{self, AccessRules, Ask, Prices, Quote, State, Stats};
+use crate::row::{self, Bill, Books, RequestInfo, Row};
 use crate::wire::route::{self, Table, Target};
+use crate::wire::terms::{self, Metering};
 use crate::wire::{headers, refusal, scan};
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 /// How much of a request body of unknown length is read at once.
@@ -38,7 +42,11 @@ pub(crate) struct Proxy {
     /// One an upstream, prepared; `None` where the control server gives the key.
     destinations: Vec<Option<Destination>>,
     keys: Option<KeyCache>,
-    state: Mutex<State>,
+    purse: Arc<Purse>,
+    prices: Prices,
+    books: Arc<dyn Books>,
+    /// Their names, in the same order, to be shared by rows.
+    names: Vec<Arc<str>>,
     /// Which upstreams have a key without asking the control server; same order.
     usable: Vec<bool>,
     /// Bytes of request bodies held in memory now.
@@ -53,6 +61,15 @@ enum Request<'a> {
     Call(Box<Routed<'a>>),
 }
 
+/// What became of a request before it was sent.
+#[derive(Default)]
+struct Edited {
+    /// The output limit set: `FIELD=N`.
+    clamped: Option<String>,
+    /// The usage of the stream was asked for, which the client had not done.
+    usage_asked: bool,
+}
+
 /// A page of the router's own.
 enum OwnPage {
     Home,
@@ -61,59 +78,90 @@ enum OwnPage {
 }
 
 /// A call that can be sent, and what it is sent with.
-struct Routed<'a> {
-    call: Call<'a>,
+pub(super) struct Routed<'a> {
+    pub(super) call: Call<'a>,
     body: Option<Buffered<'a>>,
     assigned: Option<Arc<Assigned>>,
+    /// Whose token it came with.
+    agent: Option<AgentId>,
+    /// The name it gives itself.
+    label: Option<&'a str>,
+    /// The model as the upstream knows it, where that is another name.
+    real_model: Option<&'a str>,
+}
+
+impl Routed<'_> {
+    /// The body, where it is in memory.
+    pub(super) fn body_bytes(&self) -> Option<&[u8]> {
+        self.body.as_ref().map(Buffered::bytes)
+    }
+
+    /// Makes changes, given from the last to the first.
+    fn edit(&mut self, edits: impl IntoIterator<Item = terms::Edit>) {
+        let Some(body) = &mut self.body else { return };
+        for edit in edits {
+            body.body.replace(edit.at, edit.text.as_bytes());
+        }
+    }
 }
 
 impl Service for Proxy {
     /// The order is the product's: may the client talk to us, is the request well-formed, where does it go, may it go, send, relay, settle.
     fn serve(&self, request: &Inbound<'_>, body: &mut Body<'_>, mut reply: Responder<'_>) {
-        let routed = match self.understand(request, body) {
+        let mut routed = match self.understand(request, body) {
             Ok(Request::Own(page)) => return self.own_page(&page, request, reply),
             Ok(Request::Call(routed)) => routed,
             Err(refused) => {
-                policy::count_refusal(&mut self.state());
+                self.purse.with(policy::count_refusal);
                 return refuse(reply, &refused, route::error_protocol(request));
             }
         };
         let started = Instant::now();
-        let ask = policy::Ask { agent: None, quote: None, leased: false };
-        let verdict = policy::admit(&mut self.state(), &ask, None, super::tell::now());
-        let open = match verdict {
-            Verdict::Forward(hold) => Open::new(self, hold, &routed.call, started),
-            Verdict::Wait(_) => return,
-            Verdict::Refuse(refused) => {
-                policy::count_refusal(&mut self.state());
-                return refuse(reply, &refused, routed.call.protocol);
-            }
-        };
         let client = reply.client();
+        let (money, hold, quote) = match self.admit(&routed, &client) {
+            Ok(admitted) => admitted,
+            Err(Denied::Refused(refused)) => {
+                let rendered = refusal::render(&refused, routed.call.protocol);
+                self.note_refusal(&routed, &rendered, refused.reason, started);
+                return send_rendered(reply, &rendered);
+            }
+            Err(Denied::ClientGone) => return reply.close_after(),
+        };
+        let edited = self.edit(&mut routed, hold.clamp(), quote.as_ref());
+        let mut open = Open::new(self, hold, &routed, &money, started);
         let context = Context {
             protocol: routed.call.protocol,
+            endpoint: open.is_metered().then_some(routed.call.endpoint),
             is_head: request.method == "HEAD",
+            strip_usage: edited.usage_asked,
+            clamped: edited.clamped.as_deref(),
             timeouts: &self.config.timeouts,
             client: &client,
             started,
         };
         let watching = EndOnDrop;
         let relayed = match self.send(&routed, request, body, &client) {
-            Ok(upstream_reply) => relay::relay(upstream_reply, reply, &context),
-            Err(SendFault::Refused(refused)) => Relayed::Unstarted(reply, refused),
-            Err(SendFault::ClientGone) => {
-                reply.close_after();
-                Relayed::Done(Outcome::failed(0, End::ClientGone, started.elapsed()))
+            Ok(upstream_reply) => {
+                open.progress = Progress { sent: true, status: upstream_reply.status, ..Progress::default() };
+                relay::relay(upstream_reply, reply, &context, &mut open)
+            }
+            Err(SendFault { why, sent }) => {
+                open.progress.sent = sent;
+                match why {
+                    NoReply::Refused(refused) => Relayed::Unstarted(reply, refused),
+                    NoReply::ClientGone => {
+                        reply.close_after();
+                        open.settle(End::ClientGone, &Reported::default());
+                        Relayed::Done
+                    }
+                }
             }
         };
         drop(watching);
-        match relayed {
-            Relayed::Done(outcome) => open.settle(outcome),
-            Relayed::Unstarted(reply, refused) => {
-                let rendered = refusal::render(&refused, routed.call.protocol);
-                open.settle(Outcome::failed(rendered.status, End::UpstreamFailed, started.elapsed()));
-                send_rendered(reply, &rendered);
-            }
+        if let Relayed::Unstarted(reply, refused) = relayed {
+            let rendered = refusal::render(&refused, routed.call.protocol);
+            open.settle_answered(rendered.status, refused.reason.code());
+            send_rendered(reply, &rendered);
         }
     }
 
@@ -127,7 +175,7 @@ impl Proxy {
     ///
     /// # Errors
     /// A key or address that can't be used, certificates that can't be read.
-    pub(crate) fn new(config: Config, rules: AccessRules) -> Result<Self, Error> {
+    pub(crate) fn new(config: Config, rules: AccessRules, prices: Prices, purse: Arc<Purse>, books: Arc<dyn Books>) -> Result<Self, Error> {
         let upstreams = Upstreams::new(config.timeouts, config.ca_file.as_deref())?;
         let prepare = |upstream: &Upstream| match &upstream.key {
             Key::Given(key) => Destination::new(&upstream.name, &upstream.base, upstream.auth, Some(key)).map(Some),
@@ -142,17 +190,18 @@ impl Proxy {
             None => None,
         };
         let usable = usable(&config.upstreams, None);
-        Ok(Self { config, rules, upstreams, destinations, keys, state: Mutex::default(), usable, buffered: AtomicU64::new(0) })
-    }
-
-    /// The counts so far.
-    pub(crate) fn totals(&self) -> Totals {
-        self.state().totals()
+        let names = config.upstreams.iter().map(|upstream| Arc::from(upstream.name.as_str())).collect();
+        Ok(Self { config, rules, upstreams, destinations, keys, purse, prices, books, names, usable, buffered: AtomicU64::new(0) })
     }
 
     /// Takes no more calls.
     pub(crate) fn close(&self) {
-        self.state().close();
+        self.purse.change(State::close);
+    }
+
+    /// What is spent and held.
+    pub(crate) fn purse(&self) -> &Purse {
+        &self.purse
     }
 
     /// The key cache of server mode.
@@ -160,16 +209,11 @@ impl Proxy {
         self.keys.as_ref()
     }
 
-    /// A panic elsewhere leaves counts that are still right: every change is a whole one.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     /// From a head to a routed call: access, target, own pages, body, route.
     fn understand<'a>(&'a self, request: &Inbound<'a>, body: &mut Body<'_>) -> Result<Request<'a>, Refusal> {
         let bare_path = request.target.split('?').next().unwrap_or_default();
         let open_page = matches!(bare_path, "/" | "/healthz");
-        policy::access(&self.rules, request, !open_page)?;
+        let agent = policy::access(&self.rules, request, !open_page)?;
         if request.headers.get("upgrade").is_some() {
             let message = "this address does not offer an upgrade (no HTTP/2, no WebSocket); send the request without it";
             return Err(Refusal::new(Reason::UpgradeUnsupported, message));
@@ -182,8 +226,9 @@ impl Proxy {
         }
         let buffered = self.buffer(request, &target, body)?;
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
-        let (call, body) = self.route(request, target, buffered, assigned.as_deref())?;
-        Ok(Request::Call(Box::new(Routed { call, body, assigned })))
+        let (call, body, real_model) = self.route(request, target, buffered, assigned.as_deref())?;
+        let label = headers::agent_label(&request.headers);
+        Ok(Request::Call(Box::new(Routed { call, body, assigned, agent, label, real_model })))
     }
 
     /// Reads a JSON body into memory; leaves any other where it is.
@@ -233,13 +278,13 @@ impl Proxy {
         target: Target<'a>,
         mut body: Option<Buffered<'a>>,
         assigned: Option<&Assigned>,
-    ) -> Result<(Call<'a>, Option<Buffered<'a>>), Refusal> {
+    ) -> Result<(Call<'a>, Option<Buffered<'a>>, Option<&'a str>), Refusal> {
         let endpoint = route::endpoint(target.path);
         let mut facts = None;
         if let Some(body) = &body {
             match scan::scan(body.bytes()) {
                 Ok(found) => facts = Some(found),
-                Err(fault) if endpoint.takes_model() => return Err(malformed_json(fault.at)),
+                Err(fault) if endpoint.takes_model() => return Err(fault.into()),
                 Err(_) => {}
             }
         }
@@ -256,7 +301,129 @@ impl Proxy {
             body.body.replace(at, serde_json::Value::from(real).to_string().as_bytes());
         }
         let model = model.map(Cow::Owned);
-        Ok((Call { protocol, upstream, method: request.method, path: target.path, query: target.query, endpoint, model, stream }, body))
+        let call = Call { protocol, upstream, method: request.method, path: target.path, query: target.query, endpoint, model, stream };
+        Ok((call, body, alias))
+    }
+
+    /// What the call may cost, and whether that may be spent now.
+    fn admit(&self, routed: &Routed<'_>, client: &Client) -> Result<(Money, Hold, Option<Quote>), Denied> {
+        let money = self.money(routed).map_err(Denied::Refused)?;
+        let mut quote = None;
+        if self.is_limited(routed, &money) {
+            // What is let through without a worst case still stops where nothing may be spent.
+            quote = Some(self.quote(routed, &money).map_err(Denied::Refused)?.unwrap_or_default());
+        }
+        let ask = Ask { agent: routed.agent, quote: quote.as_ref(), leased: money.leased };
+        let hold = self.purse.admit(&ask, client)?;
+        Ok((money, hold, quote))
+    }
+
+    /// How the call will be billed.
+    fn money(&self, routed: &Routed<'_>) -> Result<Money, Refusal> {
+        if self.config.on_ledger_error == OnLedgerError::Stop {
+            self.books.ready().map_err(|fault| {
+                let message =
+                    format!("the ledger can't keep a row, and calls without one are not wanted (--on-ledger-error stop): {fault}");
+                Refusal::new(Reason::Overloaded("ledger_unavailable"), message)
+            })?;
+        }
+        let call = &routed.call;
+        let upstream = &self.config.upstreams[call.upstream.0];
+        let metering = match terms::metered(call.method, call.path, call.endpoint) {
+            Metering::Read if routed.body.is_none() => Metering::Unbounded("a compressed or streamed request body"),
+            other => other,
+        };
+        let model = routed.real_model.or(call.model.as_deref()).filter(|_| metering == Metering::Read);
+        let price = model.and_then(|model| self.prices.find(&upstream.name, upstream.protocol, model));
+        Ok(Money { metering, price, leased: false })
+    }
+
+    /// Whether a limit bears on the call.
+    fn is_limited(&self, routed: &Routed<'_>, money: &Money) -> bool {
+        let own = || routed.agent.is_some_and(|agent| self.config.agents[agent.0].budget.is_some());
+        money.metering != Metering::Free && (money.leased || self.purse.is_limited() || own())
+    }
+
+    /// The worst case, if there is one.
+    fn quote(&self, routed: &Routed<'_>, money: &Money) -> Result<Option<Quote>, Refusal> {
+        let (call, spending) = (&routed.call, &self.config.spending);
+        match (&money.metering, spending.unmetered) {
+            (Metering::Free, _) | (Metering::Unbounded(_), Allow::Allow) => Ok(None),
+            (Metering::Unbounded(what), Allow::Refuse) => Err(Refusal::new(
+                Reason::Unmetered,
+                format!(
+                    "{} {}: {what}: its cost has no bound that could be held against the budget; let such requests through with --unmetered allow",
+                    call.method, call.path
+                ),
+            )),
+            (Metering::Read, _) => {
+                let reading = terms::read(call.endpoint, routed.body_bytes().unwrap_or_default())?;
+                let model = routed.real_model.or(reading.model.as_deref());
+                policy::quote(money.price.as_deref(), &reading.terms, model, spending)
+            }
+        }
+    }
+
+    /// The edits that a budget makes: a limit lowered or put in, the usage of a stream asked for.
+    fn edit(&self, routed: &mut Routed<'_>, clamp: Option<u64>, quote: Option<&Quote>) -> Edited {
+        let upstream = &self.config.upstreams[routed.call.upstream.0];
+        let endpoint = routed.call.endpoint;
+        let mut edited = Edited::default();
+        if let (Some(limit), Some(quote), Some(body)) = (clamp, quote, routed.body_bytes()) {
+            // Compatible servers know the older name only.
+            let compatible = upstream.name != "openai" && quote.own_limit.is_none() && endpoint == Endpoint::ChatCompletions;
+            let field = if compatible { "max_tokens" } else { quote.field.unwrap_or("max_tokens") };
+            let edits = terms::limit_output(body, endpoint, field, limit);
+            edited.clamped = Some(format!("{field}={limit}"));
+            routed.edit(edits);
+        }
+        let tells_when_asked = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        if upstream.usage == UsageMode::Inject && routed.call.stream && tells_when_asked {
+            let edit = routed.body_bytes().and_then(terms::include_usage);
+            edited.usage_asked = edit.is_some();
+            routed.edit(edit);
+        }
+        edited
+    }
+
+    /// What is known of a call when it begins.
+    pub(super) fn info(&self, routed: &Routed<'_>, serial: u64) -> RequestInfo {
+        let call = &routed.call;
+        let agent = routed.agent.map(|agent| self.config.agents[agent.0].name.as_str()).or(routed.label);
+        RequestInfo {
+            serial,
+            at: super::tell::now(),
+            agent: agent.map(Arc::from),
+            upstream: self.names[call.upstream.0].clone(),
+            method: row::kept(call.method),
+            path: row::kept(call.path),
+            model: call.model.as_deref().map(str::to_string),
+            stream: call.stream,
+        }
+    }
+
+    /// A call that was refused before it was sent is kept like any other.
+    fn note_refusal(&self, routed: &Routed<'_>, rendered: &refusal::Rendered, reason: Reason, started: Instant) {
+        let serial = self.purse.with(policy::next_serial);
+        let outcome = Outcome::failed(rendered.status, End::Refused, started.elapsed());
+        let row = Arc::new(Row { info: self.info(routed, serial), outcome, bill: Bill::nothing(), code: Some(reason.code()) });
+        self.keep(&row, false);
+        self.purse.with(|state| policy::refuse(state, &row));
+        self.tell(|| Event::closing(row));
+    }
+
+    /// Puts a row into the ledger; a row that can't be kept is told as loudly as can be.
+    pub(super) fn keep(&self, row: &Arc<Row>, _leased: bool) {
+        if let Err(fault) = self.books.record(row) {
+            super::tell::log(&Event::LedgerFailed { at: super::tell::now(), why: fault.to_string() });
+        }
+    }
+
+    /// Tells the thresholds that were reached.
+    pub(crate) fn tell_crossings(&self, crossings: Vec<Crossing>) {
+        for crossing in crossings {
+            super::tell::log(&Event::ThresholdReached { at: super::tell::now(), crossing });
+        }
     }
 
     fn upstream_named(&self, provider: Protocol) -> Option<UpstreamId> {
@@ -288,7 +455,7 @@ impl Proxy {
             (None, Some(assigned)) => {
                 self.upstreams.send(&self.assigned(upstream, assigned)?, &outbound, sending(routed, request, &mut upload), Some(client))?
             }
-            (None, None) => return Err(SendFault::Refused(Refusal::new(Reason::Internal, "no key was fetched for this call"))),
+            (None, None) => return Err(SendFault::unsent(Refusal::new(Reason::Internal, "no key was fetched for this call"))),
         };
         let (401, true, Some(keys), Some(rejected)) = (reply.status, again, &self.keys, assigned) else { return Ok(reply) };
         match Watch::aside(|| keys.refetch(rejected)) {
@@ -305,7 +472,7 @@ impl Proxy {
     fn assigned(&self, upstream: &Upstream, assigned: &Assigned) -> Result<Destination, SendFault> {
         let base = assigned.base_url.as_ref().unwrap_or(&upstream.base);
         Destination::new(&upstream.name, base, upstream.auth, Some(&assigned.key)).map_err(|fault| {
-            SendFault::Refused(Refusal::new(
+            SendFault::unsent(Refusal::new(
                 Reason::Overloaded("control_server_refused"),
                 format!("the control server's answer can't be used: {fault}"),
             ))
@@ -321,8 +488,12 @@ impl Proxy {
             target.push_str(query);
         }
         let nominated = headers::Nominated::by(request.headers.all("connection"));
-        let mut fields = Vec::with_capacity(request.headers.0.len());
+        let mut fields = Vec::with_capacity(request.headers.0.len() + 1);
         fields.extend(request.headers.iter().filter(|(name, _)| nominated.lets_to_provider(name)));
+        if call.endpoint.takes_model() && self.config.upstreams[call.upstream.0].usage == UsageMode::Inject {
+            fields.retain(|(name, _)| !name.eq_ignore_ascii_case("accept-encoding"));
+            fields.push(("accept-encoding", b"identity"));
+        }
         Outbound { upstream: call.upstream, method: call.method, target, headers: fields }
     }
 
@@ -335,10 +506,7 @@ impl Proxy {
             OwnPage::Home => reply.send(200, [TEXT], b"LlmRouter OK"),
             OwnPage::Health => reply.send(200, [JSON], br#"{"status":"ok"}"#),
             OwnPage::Stats => {
-                let totals = self.totals();
-                let stats = serde_json::json!({
-                    "requests": totals.requests, "failed": totals.failed, "refused": totals.refused, "in_flight": totals.in_flight,
-                });
+                let stats = self.purse.with(|state| Stats::of(state)).to_json();
                 reply.send(200, [JSON], stats.to_string().as_bytes())
             }
         };
@@ -348,7 +516,7 @@ impl Proxy {
     }
 
     /// Tells what happened. An event is only made when somebody listens.
-    fn tell(&self, event: impl FnOnce() -> Event) {
+    pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
         if log::log_enabled!(log::Level::Info) {
             super::tell::log(&event());
         }
@@ -431,50 +599,6 @@ impl std::io::Read for Upload<'_, '_> {
     }
 }
 
-/// An admitted call that has not been settled. Dropped, it settles as abandoned: no way out of an exchange forgets it.
-struct Open<'p> {
-    proxy: &'p Proxy,
-    /// What is held, and whose call it is, until it is settled.
-    open: Option<(Hold, RequestInfo)>,
-    started: Instant,
-}
-
-impl<'p> Open<'p> {
-    fn new(proxy: &'p Proxy, hold: Hold, call: &Call<'_>, started: Instant) -> Self {
-        let info = RequestInfo {
-            serial: hold.serial,
-            at: super::tell::now(),
-            agent: None,
-            upstream: proxy.config.upstreams[call.upstream.0].name.as_str().into(),
-            method: call.method.into(),
-            path: call.path.into(),
-            model: call.model.as_deref().map(str::to_string),
-            stream: call.stream,
-        };
-        if log::log_enabled!(log::Level::Debug) {
-            super::tell::log(&Event::RequestStarted(Arc::new(info.clone())));
-        }
-        Self { proxy, open: Some((hold, info)), started }
-    }
-
-    fn settle(mut self, outcome: Outcome) {
-        self.close(outcome);
-    }
-
-    fn close(&mut self, outcome: Outcome) {
-        let Some((hold, info)) = self.open.take() else { return };
-        let row = Arc::new(Row { info, outcome, bill: Bill::nothing(), code: None });
-        policy::settle(&mut self.proxy.state(), hold, &row, super::tell::now());
-        self.proxy.tell(|| Event::closing(row));
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.close(Outcome::failed(0, End::Abandoned, self.started.elapsed()));
-    }
-}
-
 /// The body to send: what was buffered, what streams, or nothing. A POST, PUT or PATCH without one has an empty one.
 fn sending<'s>(routed: &'s Routed<'_>, request: &Inbound<'_>, upload: &'s mut Upload<'_, '_>) -> Sending<'s> {
     match (&routed.body, request.length) {
@@ -496,10 +620,6 @@ fn wants_json(request: &Inbound<'_>, target: &Target<'_>) -> bool {
 
 fn json_fault(fault: BodyError) -> Refusal {
     body_refusal(&fault, "--max-body-bytes")
-}
-
-fn malformed_json(at: usize) -> Refusal {
-    Refusal::new(Reason::Invalid("invalid_json"), format!("the request body is not a JSON object (noticed at byte {at})"))
 }
 
 /// The router's own addresses, by method and path.

@@ -8,8 +8,10 @@ mod idle;
 mod ids;
 pub(crate) mod keys;
 pub(crate) mod lease;
+mod open;
 #[cfg(feature = "cli")]
 pub(crate) mod probe;
+pub(crate) mod purse;
 mod relay;
 #[cfg(test)]
 mod scripted;

@@ -1,7 +1,7 @@
 //! A look at an upstream without a key: can its name be resolved, can it be connected to, does TLS work, does HTTP come back. It takes the
 //! same way as a call does, so that what `doctor` says is what a call would meet.
 
-use super::upstream::{Destination, SendFault, Sending, Upstreams};
+use super::upstream::{Destination, NoReply, Sending, Upstreams};
 use super::watch::Watch;
 use crate::call::{Outbound, UpstreamId};
 use crate::config::{Auth, BaseUrl, Timeouts};
@@ -31,7 +31,9 @@ pub fn probe(base: &BaseUrl, limit: Duration, ca_file: Option<&Path>) -> Result<
     Watch::end();
     match sent {
         Ok(reply) => Ok(ProbeReport { status: reply.status, took: started.elapsed() }),
-        Err(SendFault::Refused(refusal)) => Err(refusal.message),
-        Err(SendFault::ClientGone) => Err("interrupted".into()),
+        Err(fault) => match fault.why {
+            NoReply::Refused(refusal) => Err(refusal.message),
+            NoReply::ClientGone => Err("interrupted".into()),
+        },
     }
 }

@@ -1,20 +1,27 @@
-//! Passes an upstream's reply on to the client as it comes: read, (policies that look at or edit the reply have their place in
-//! [`Relay::pass`]), write. Nothing is collected, and a reply that broke off never ends like a whole one.
+//! Passes an upstream's reply on to the client as it comes: read, meter, edit, write. Nothing is collected, and a reply that broke off
+//! never ends like a whole one. The call is settled here, just before the client sees the end: the last body byte, or the event that ends
+//! a stream.
 
+use super::open::Open;
 use super::upstream::UpstreamReply;
 use super::watch::{TICK, Watch};
-use crate::call::{End, Outcome, Protocol, Reason, Refusal};
+use crate::call::{End, Protocol, Reason, Refusal};
 use crate::config::Timeouts;
 use crate::http::{Client, Framing, Responder, Stream};
+use crate::money::Reported;
 use crate::wire::headers::Nominated;
 use crate::wire::sse;
+use crate::wire::usage::{Meter, WithoutUsage};
 use std::cell::RefCell;
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use ureq::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 
 /// Bytes read at once.
 const BUFFER: usize = 16 << 10;
+
+/// Bytes of a stream's last event that are held until it is whole.
+const MAX_HELD: usize = 256 << 10;
 
 thread_local! {
     static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -24,8 +31,14 @@ thread_local! {
 pub(super) struct Context<'c> {
     /// The shape of an error event.
     pub(super) protocol: Protocol,
+    /// What tells the usage in a reply of this call; `None`: nothing does.
+    pub(super) endpoint: Option<crate::call::Endpoint>,
     /// Whether the request was a HEAD.
     pub(super) is_head: bool,
+    /// Whether the usage chunk was our wish, not the client's.
+    pub(super) strip_usage: bool,
+    /// The value of `x-iron-clamped`, where the request was clamped.
+    pub(super) clamped: Option<&'c str>,
     /// The limits on silence.
     pub(super) timeouts: &'c Timeouts,
     /// The client's side.
@@ -36,23 +49,25 @@ pub(super) struct Context<'c> {
 
 /// How the reply was passed on, or the refusal to send instead because nothing of it had reached the client yet.
 pub(super) enum Relayed<'a> {
-    /// It is over.
-    Done(Outcome),
+    /// It is over, and settled.
+    Done,
     /// It failed before its first byte: the client can still get an honest error.
     Unstarted(Responder<'a>, Refusal),
 }
 
 /// Relays a reply to its end, whatever that is.
-pub(super) fn relay<'a>(mut reply: UpstreamReply, responder: Responder<'a>, context: &Context<'_>) -> Relayed<'a> {
-    let framing = framing(&reply, context.is_head);
+pub(super) fn relay<'a>(mut reply: UpstreamReply, responder: Responder<'a>, context: &Context<'_>, open: &mut Open<'_>) -> Relayed<'a> {
+    let kind = Kind::of(&reply);
+    open.progress.streamed = kind == Kind::Events;
+    let strip = context.strip_usage && kind == Kind::Events;
+    let framing = framing(&reply, context.is_head, strip);
     let mut buffer = SPARE.take();
     buffer.resize(BUFFER, 0);
-    let live = is_event_stream(&reply);
     // A live stream's head leaves before its first event; any other reply's head waits for the body's first bytes, so that both share a
     // write, and a body that fails at once is still an honest error.
     let first = match framing {
         Framing::NoBody(_) | Framing::Length(0) => First::End,
-        _ if live && !Watch::seen().buffered => First::Waiting,
+        _ if kind == Kind::Events && !Watch::seen().buffered => First::Waiting,
         _ => match next(&mut reply.body, &mut buffer) {
             Next::Bytes(count) => First::Bytes(count),
             Next::End => First::End,
@@ -63,18 +78,53 @@ pub(super) fn relay<'a>(mut reply: UpstreamReply, responder: Responder<'a>, cont
             }
         },
     };
-    let stream = start(&reply, responder, framing);
-    let relay =
-        Relay { stream, context, live, length: length_of(framing), passed: 0, first_byte: None, boundary: sse::Boundary::default() };
-    let status = reply.status;
-    let (end, passed, first_byte) = relay.run(&mut reply.body, &mut buffer, first);
+    let meter = context.endpoint.filter(|_| kind != Kind::Opaque).map(|endpoint| Meter::new(endpoint, kind == Kind::Events));
+    let stream = start(&reply, responder, framing, context.clamped);
+    let relay = Relay {
+        stream,
+        context,
+        open,
+        live: kind == Kind::Events,
+        meter,
+        filter: strip.then(WithoutUsage::default),
+        filtered: Vec::new(),
+        held: Vec::new(),
+        length: length_of(framing),
+        boundary: sse::Boundary::default(),
+    };
+    relay.run(&mut reply.body, &mut buffer, first);
     SPARE.set(buffer);
-    Relayed::Done(Outcome { status, end, reply_bytes: passed, first_byte, total: context.started.elapsed() })
+    Relayed::Done
 }
 
-fn framing(reply: &UpstreamReply, is_head: bool) -> Framing {
+/// What a reply's body is, as far as it can be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A stream of events that we may read and add to: `text/event-stream`, not compressed.
+    Events,
+    /// One value, not compressed.
+    Value,
+    /// Compressed.
+    Opaque,
+}
+
+impl Kind {
+    fn of(reply: &UpstreamReply) -> Self {
+        const EVENT_STREAM: &[u8] = b"text/event-stream";
+        let value = |name: HeaderName| reply.headers.get(name).map(|value| value.as_bytes().trim_ascii());
+        if !value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity")) {
+            return Self::Opaque;
+        }
+        let kind = value(CONTENT_TYPE).and_then(|kind| kind.get(..EVENT_STREAM.len()));
+        if kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM)) { Self::Events } else { Self::Value }
+    }
+}
+
+/// `edited`: the body may become shorter than the upstream says.
+fn framing(reply: &UpstreamReply, is_head: bool, edited: bool) -> Framing {
     match reply.length {
         length if is_head || matches!(reply.status, 204 | 304) => Framing::NoBody(length),
+        _ if edited => Framing::Chunked,
         Some(length) => Framing::Length(length),
         None => Framing::Chunked,
     }
@@ -88,18 +138,11 @@ fn length_of(framing: Framing) -> Option<u64> {
     }
 }
 
-/// Whether the body is a stream of events that we may add to: `text/event-stream`, not compressed.
-fn is_event_stream(reply: &UpstreamReply) -> bool {
-    const EVENT_STREAM: &[u8] = b"text/event-stream";
-    let value = |name: HeaderName| reply.headers.get(name).map(|value| value.as_bytes().trim_ascii());
-    let plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"));
-    plain && value(CONTENT_TYPE).and_then(|kind| kind.get(..EVENT_STREAM.len())).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
-}
-
-fn start<'a>(reply: &UpstreamReply, responder: Responder<'a>, framing: Framing) -> Stream<'a> {
+fn start<'a>(reply: &UpstreamReply, responder: Responder<'a>, framing: Framing, clamped: Option<&str>) -> Stream<'a> {
     let nominated = Nominated::by(reply.headers.get_all(CONNECTION).iter().map(|value| value.as_bytes()));
     let fields = reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    responder.start(reply.status, fields.filter(|(name, _)| nominated.lets_to_client(name)), framing)
+    let passed = fields.filter(|(name, _)| nominated.lets_to_client(name));
+    responder.start(reply.status, passed.chain(clamped.map(|value| ("x-iron-clamped", value.as_bytes()))), framing)
 }
 
 /// What the first look at the body brought.
@@ -131,20 +174,25 @@ fn next(body: &mut impl Read, buffer: &mut [u8]) -> Next {
 }
 
 /// A reply under way.
-struct Relay<'s, 'r, 'c> {
+struct Relay<'s, 'r, 'p, 'c> {
     stream: Stream<'s>,
     context: &'r Context<'c>,
+    open: &'r mut Open<'p>,
     live: bool,
+    meter: Option<Meter>,
+    filter: Option<WithoutUsage>,
+    /// What the filter let through, reused.
+    filtered: Vec<u8>,
+    /// Bytes that must not leave before the call is settled.
+    held: Vec<u8>,
     length: Option<u64>,
-    passed: u64,
-    first_byte: Option<Duration>,
     boundary: sse::Boundary,
 }
 
-impl Relay<'_, '_, '_> {
+impl Relay<'_, '_, '_, '_> {
     /// Reads and writes until an end. The connection goes back to the pool before the client sees the end, so that its next request,
     /// perhaps on another connection of its own, finds it there.
-    fn run(mut self, body: &mut impl Read, buffer: &mut [u8], first: First) -> (End, u64, Option<Duration>) {
+    fn run(mut self, body: &mut impl Read, buffer: &mut [u8], first: First) {
         let mut pending = match first {
             First::Bytes(count) => count,
             First::End => return self.finish(&[]),
@@ -155,7 +203,9 @@ impl Relay<'_, '_, '_> {
         loop {
             if pending > 0 {
                 silent_ticks = 0;
-                if self.length == Some(self.passed + pending as u64) {
+                let is_last = self.length == Some(self.open.progress.received + pending as u64);
+                self.take(&buffer[..pending]);
+                if is_last {
                     return match next(body, &mut [0]) {
                         Next::End => self.finish(&buffer[..pending]),
                         _ => self.ended(End::UpstreamCut),
@@ -180,8 +230,66 @@ impl Relay<'_, '_, '_> {
         }
     }
 
-    /// Bytes of the reply on their way to the client. Policies that meter or edit replies stand here.
+    /// Bytes have come: counted and metered.
+    fn take(&mut self, bytes: &[u8]) {
+        self.open.progress.received += bytes.len() as u64;
+        if let Some(meter) = &mut self.meter {
+            meter.feed(bytes);
+        }
+    }
+
+    /// Bytes of the reply on their way to the client. Those that end it stay here until the call is settled.
     fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.open.is_settled() {
+            return self.put(bytes);
+        }
+        let (ends_at, is_over) = self.meter.as_ref().map_or((None, false), |meter| (meter.terminal_at(), meter.is_over()));
+        match ends_at {
+            None => self.put(bytes),
+            Some(_) if is_over && self.held.is_empty() => {
+                self.settle(End::Complete);
+                self.put(bytes)
+            }
+            Some(at) => {
+                let (free, last) = bytes.split_at(if self.held.is_empty() { at.min(bytes.len()) } else { 0 });
+                self.put(free)?;
+                self.held.extend_from_slice(last);
+                if is_over || self.held.len() > MAX_HELD {
+                    self.settle(End::Complete);
+                    self.release()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets go of what was held.
+    fn release(&mut self) -> io::Result<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let mut held = std::mem::take(&mut self.held);
+        let result = self.put(&held);
+        held.clear();
+        self.held = held;
+        result
+    }
+
+    /// Writes, edited where that is due.
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(filter) = &mut self.filter else { return self.write(bytes) };
+        let mut filtered = std::mem::take(&mut self.filtered);
+        filtered.clear();
+        filter.feed(bytes, &mut filtered);
+        let result = self.write(&filtered);
+        self.filtered = filtered;
+        result
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         if self.live {
             self.boundary.feed(bytes);
         }
@@ -191,10 +299,16 @@ impl Relay<'_, '_, '_> {
     }
 
     fn note(&mut self, count: usize) {
-        self.passed += count as u64;
-        if self.first_byte.is_none() {
-            self.first_byte = Some(self.context.started.elapsed());
+        let progress = &mut self.open.progress;
+        progress.passed += count as u64;
+        if progress.first_byte.is_none() {
+            progress.first_byte = Some(self.context.started.elapsed());
         }
+    }
+
+    fn settle(&mut self, end: End) {
+        let reported = self.meter.as_ref().map_or_else(Reported::default, Meter::reported);
+        self.open.settle(end, &reported);
     }
 
     /// One more tick of silence: `Some` when waiting makes no more sense.
@@ -209,13 +323,18 @@ impl Relay<'_, '_, '_> {
         let keepalive = self.context.timeouts.keepalive;
         let due = !keepalive.is_zero()
             && silence.as_millis() / keepalive.as_millis().max(1) > (silence - TICK).as_millis() / keepalive.as_millis().max(1);
-        if due && self.live && self.length.is_none() && self.boundary.is_between_events() && self.stream.write(sse::COMMENT).is_err() {
+        if due && self.may_add() && self.stream.write(sse::COMMENT).is_err() {
             return Some(End::ClientGone);
         }
         None
     }
 
-    fn over(self, end: End) -> (End, u64, Option<Duration>) {
+    /// Whether something of ours may stand in the stream here.
+    fn may_add(&self) -> bool {
+        self.live && self.length.is_none() && self.held.is_empty() && self.boundary.is_between_events()
+    }
+
+    fn over(self, end: End) {
         match end {
             End::UpstreamCut => {
                 let message =
@@ -226,23 +345,37 @@ impl Relay<'_, '_, '_> {
         }
     }
 
-    /// Tells the client of a live stream why it ends, where an event may stand, then closes without an end.
-    fn broken(mut self, code: &str, message: &str) -> (End, u64, Option<Duration>) {
-        if self.live && self.length.is_none() && self.boundary.is_between_events() {
+    /// Tells the client of a live stream why it ends, where an event may stand, then closes without an end. What the filter holds of an
+    /// unfinished event is of no use to anybody.
+    fn broken(mut self, code: &str, message: &str) {
+        self.settle(End::UpstreamCut);
+        if self.release().is_ok() && self.may_add() {
             let _ = self.stream.write(&sse::error_event(self.context.protocol, code, message));
         }
-        self.ended(End::UpstreamCut)
     }
 
-    fn finish(mut self, last: &[u8]) -> (End, u64, Option<Duration>) {
+    fn finish(mut self, last: &[u8]) {
+        let mut rest = std::mem::take(&mut self.filtered);
+        rest.clear();
+        if let Some(filter) = &mut self.filter {
+            filter.feed(&self.held, &mut rest);
+            filter.feed(last, &mut rest);
+            filter.finish(&mut rest);
+        } else if !self.held.is_empty() {
+            rest.extend_from_slice(&self.held);
+            rest.extend_from_slice(last);
+        }
+        let last = if rest.is_empty() && self.filter.is_none() { last } else { &rest };
         self.note(last.len());
-        let (passed, first_byte) = (self.passed, self.first_byte);
-        let end = if self.stream.finish_with(last).is_ok() { End::Complete } else { End::ClientGone };
-        (end, passed, first_byte)
+        self.settle(End::Complete);
+        // Settled as complete: if the client has gone at this very point, the provider's work was done all the same.
+        if let Err(fault) = self.stream.finish_with(last) {
+            log::debug!("client gone at the end: {fault}");
+        }
     }
 
     /// Drops the stream unfinished: the connection closes, and the client sees that the reply broke off.
-    fn ended(self, end: End) -> (End, u64, Option<Duration>) {
-        (end, self.passed, self.first_byte)
+    fn ended(mut self, end: End) {
+        self.settle(end);
     }
 }

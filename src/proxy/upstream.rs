@@ -62,12 +62,27 @@ pub(crate) struct UpstreamReply {
     pub(crate) length: Option<u64>,
 }
 
+/// There is no reply.
+pub(crate) struct SendFault {
+    /// Why.
+    pub(crate) why: NoReply,
+    /// Whether the whole request had left: then the provider may have done its work, and bill it.
+    pub(crate) sent: bool,
+}
+
 /// Why there is no reply.
-pub(crate) enum SendFault {
+pub(crate) enum NoReply {
     /// To be answered to the client.
     Refused(Refusal),
     /// The client has gone: nobody to answer.
     ClientGone,
+}
+
+impl SendFault {
+    /// Nothing was sent.
+    pub(crate) fn unsent(refused: Refusal) -> Self {
+        Self { why: NoReply::Refused(refused), sent: false }
+    }
 }
 
 impl Destination {
@@ -158,7 +173,7 @@ impl Upstreams {
             let seen = Watch::seen();
             Watch::end();
             if seen.client_gone {
-                return Err(SendFault::ClientGone);
+                return Err(SendFault { why: NoReply::ClientGone, sent: seen.sent });
             }
             // A provider that has worked on a request for a while and then hangs up may have done (and billed) it: that is no stale connection.
             let stale = seen.reused && !seen.reply_bytes && begun.elapsed() < STALE_WITHIN && is_connection_fault(&fault);
@@ -166,7 +181,7 @@ impl Upstreams {
                 retried = true;
                 continue;
             }
-            return Err(self.explain(to, &fault));
+            return Err(SendFault { why: self.explain(to, &fault), sent: seen.sent });
         }
     }
 
@@ -193,7 +208,7 @@ impl Upstreams {
     }
 
     /// A failure in the words of the error table.
-    fn explain(&self, to: &Destination, fault: &ureq::Error) -> SendFault {
+    fn explain(&self, to: &Destination, fault: &ureq::Error) -> NoReply {
         let (name, authority) = (&to.name, &to.authority);
         let refusal = match fault {
             ureq::Error::Timeout(Timeout::RecvResponse) => Refusal::new(
@@ -234,7 +249,7 @@ impl Upstreams {
                 format!("{name} ({authority}) sent a reply that is not valid HTTP: {other}"),
             ),
         };
-        SendFault::Refused(refusal)
+        NoReply::Refused(refusal)
     }
 }
 
@@ -259,10 +274,10 @@ fn connection_refusal(name: &str, authority: &Authority, cause: &io::Error) -> R
 }
 
 /// The client's own body was at fault, not the upstream.
-fn body_fault(fault: &BodyError) -> SendFault {
+fn body_fault(fault: &BodyError) -> NoReply {
     match fault {
-        BodyError::Truncated | BodyError::Io(_) => SendFault::ClientGone,
-        other => SendFault::Refused(body_refusal(other, "--max-upload-bytes")),
+        BodyError::Truncated | BodyError::Io(_) => NoReply::ClientGone,
+        other => NoReply::Refused(body_refusal(other, "--max-upload-bytes")),
     }
 }
 

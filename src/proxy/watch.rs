@@ -31,6 +31,8 @@ pub(super) struct Watch {
 pub(super) struct Seen {
     /// The connection came from the pool.
     pub(super) reused: bool,
+    /// The whole request has left.
+    pub(super) sent: bool,
     /// At least one byte of the reply has come.
     pub(super) reply_bytes: bool,
     /// Bytes of the reply wait in a buffer: the next read does not block.
@@ -88,7 +90,7 @@ pub(super) struct Begin {
 
 impl Watch {
     const fn none() -> Self {
-        let seen = Seen { reused: false, reply_bytes: false, buffered: false, client_gone: false };
+        let seen = Seen { reused: false, sent: false, reply_bytes: false, buffered: false, client_gone: false };
         Self { client: None, phase: Phase::None, first_byte: Duration::ZERO, ends_by_close: false, seen, fields: Vec::new(), room: 0 }
     }
 
@@ -167,6 +169,7 @@ impl Watch {
         WATCH.with_borrow_mut(|watch| {
             if watch.phase == Phase::Send {
                 watch.phase = Phase::Head(Instant::now() + watch.first_byte);
+                watch.seen.sent = true;
             }
         });
     }

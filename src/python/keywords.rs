@@ -3,16 +3,16 @@
 use super::errors;
 use crate::error::Error;
 use crate::mock::{Mock, MockConfig};
+use crate::money::{MOST_USD, NanoUsd};
 use crate::provider::provider_of_key;
 use crate::router::LlmRouter;
 use crate::secret::Secret;
-use crate::settings::{Kind, Outside, SETTINGS, Setting, Settings, nearest, quoted};
+use crate::settings::{Kind, Outside, SETTINGS, Setting, Settings, names_a_place, nearest, quoted};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
-use std::ffi::OsString;
 
 /// Keywords of the class that are not settings of the table.
-const OWN: [&str; 4] = ["provider_key", "provider_keys", "base_urls", "mock"];
+const OWN: [&str; 5] = ["provider_key", "provider_keys", "base_urls", "mock", "agents"];
 
 /// Settings of the command that mean nothing to a class: Python's `logging` has formats of its own.
 const NOT_HERE: [&str; 1] = ["log_format"];
@@ -29,15 +29,24 @@ pub(super) struct Arguments<'py> {
     pub(super) provider_keys: Option<Bound<'py, PyAny>>,
     pub(super) base_urls: Option<Bound<'py, PyAny>>,
     pub(super) mock: Option<Bound<'py, PyAny>>,
+    pub(super) agents: Option<Bound<'py, PyAny>>,
     pub(super) settings: Option<Bound<'py, PyDict>>,
 }
 
 /// A name of the table and its value.
 type Pair = (String, Secret);
 
+/// A client with a token and perhaps a budget of its own.
+struct AgentGiven {
+    name: String,
+    token: Option<Secret>,
+    budget: Option<String>,
+}
+
 /// The same, free of Python: may be carried out without the GIL.
 pub(super) struct Plan {
     pairs: Vec<Pair>,
+    agents: Vec<AgentGiven>,
     provider_key: Option<Secret>,
     mock: bool,
 }
@@ -75,7 +84,8 @@ impl Arguments<'_> {
             pairs.push((name.into(), string("api_key", key)?));
         }
         refuse_contradictions(&pairs, provider_key.is_some(), mock)?;
-        Ok(Plan { pairs, provider_key, mock })
+        let agents = self.agents.map_or(Ok(Vec::new()), |agents| agents_of(&agents))?;
+        Ok(Plan { pairs, agents, provider_key, mock })
     }
 }
 
@@ -87,20 +97,26 @@ impl Plan {
 
     /// Starts the router, and the mock provider where one was asked for.
     pub(super) fn start(self) -> Result<(LlmRouter, Option<Mock>), Error> {
-        if self.mock {
-            return mocked(self.pairs);
-        }
         let outside = Outside::process();
+        if self.mock {
+            let mock = Mock::start(MockConfig::default())?;
+            let settings = settings(self.pairs, self.agents)?.on_mock(mock.base_url(), &outside)?;
+            return Ok((settings.check(&outside)?.start()?, Some(mock)));
+        }
         let mut pairs = self.pairs;
         if let Some(key) = self.provider_key {
             pairs.push((name_of(&key, &outside)?.into(), key));
         }
-        Ok((settings(pairs)?.complete(&outside)?.check(&outside)?.start()?, None))
+        Ok((settings(pairs, self.agents)?.complete(&outside)?.check(&outside)?.start()?, None))
     }
 }
 
-fn settings(pairs: Vec<Pair>) -> Result<Settings, Error> {
-    Settings::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.expose())))
+fn settings(pairs: Vec<Pair>, agents: Vec<AgentGiven>) -> Result<Settings, Error> {
+    let mut settings = Settings::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.expose())))?;
+    for agent in agents {
+        settings.add_agent(&agent.name, agent.token, agent.budget.as_deref())?;
+    }
+    Ok(settings)
 }
 
 /// The setting that a `provider_key` stands for, told by how the key itself begins.
@@ -114,23 +130,6 @@ fn name_of(key: &Secret, outside: &Outside<'_>) -> Result<&'static str, Error> {
     let found = settings.key("openai_key", outside).map_err(as_provider_key)?;
     let protocol = found.map_or(crate::Protocol::OpenAi, |key| provider_of_key(key.expose()));
     Ok(if protocol == crate::Protocol::Anthropic { "anthropic_key" } else { "openai_key" })
-}
-
-/// Both providers on a mock of its own. What the environment says about keys and addresses is not for it.
-fn mocked(mut pairs: Vec<Pair>) -> Result<(LlmRouter, Option<Mock>), Error> {
-    let mock = Mock::start(MockConfig::default())?;
-    let url = mock.base_url();
-    for (name, value) in
-        [("openai_key", "sk-mock"), ("anthropic_key", "sk-ant-mock"), ("openai_base_url", url), ("anthropic_base_url", url)]
-    {
-        pairs.push((name.into(), Secret::new(value)));
-    }
-    let about_providers = |name: &str| SETTINGS.iter().any(|setting| setting.variable == name && names_a_place(setting.name));
-    let variable = |name: &str| -> Option<OsString> { if about_providers(name) { None } else { std::env::var_os(name) } };
-    let process = Outside::process();
-    let outside = Outside { variable: &variable, read: process.read };
-    let router = settings(pairs)?.complete(&outside)?.check(&outside)?.start()?;
-    Ok((router, Some(mock)))
 }
 
 /// Adds one setting; its name must stand in the table.
@@ -160,10 +159,72 @@ fn unknown(name: &str) -> String {
 
 /// A value as the table reads it; a list is several values, for a setting that takes several.
 fn texts(setting: &Setting, value: &Bound<'_, PyAny>) -> PyResult<Vec<Secret>> {
-    if setting.kind == Kind::Hosts && (value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>()) {
-        return value.try_iter()?.map(|item| text(setting.name, &item?)).collect();
+    let is_list = value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>();
+    match setting.kind {
+        Kind::Hosts if is_list => value.try_iter()?.map(|item| text(setting.name, &item?)).collect(),
+        Kind::Percents if is_list => {
+            let percents: Vec<Secret> = value.try_iter()?.map(|item| text(setting.name, &item?)).collect::<PyResult<_>>()?;
+            Ok(vec![Secret::new(percents.iter().map(Secret::expose).collect::<Vec<_>>().join(","))])
+        }
+        Kind::Usd => Ok(vec![Secret::new(dollars(setting.name, value)?)]),
+        _ => Ok(vec![text(setting.name, value)?]),
     }
-    Ok(vec![text(setting.name, value)?])
+}
+
+/// Whether a value is a number; Python's booleans are none here.
+fn is_number(value: &Bound<'_, PyAny>) -> bool {
+    (value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>()) && !value.is_instance_of::<PyBool>()
+}
+
+/// A number of dollars as text.
+fn dollars(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if is_number(value) { Ok(value.str()?.to_string()) } else { Err(wrong_type(name, "a number of US dollars", value)) }
+}
+
+/// An amount of money; `None`: no limit.
+pub(super) fn amount(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<NanoUsd>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let text = dollars(name, value)?;
+    let wrong =
+        || errors::config(format!("{name}: must be an amount of US dollars from 0 to {MOST_USD}, or None for no limit, not {text}"));
+    text.parse().ok().and_then(NanoUsd::from_usd).map(Some).ok_or_else(wrong)
+}
+
+/// Reads `{NAME: {"budget": …, "token": …}}`.
+fn agents_of(values: &Bound<'_, PyAny>) -> PyResult<Vec<AgentGiven>> {
+    let wanted = "a dict such as {\"researcher\": {\"budget\": 0.5}}";
+    if values.is_none() {
+        return Ok(Vec::new());
+    }
+    let Ok(mapping) = values.cast::<PyMapping>() else { return Err(wrong_type("agents", wanted, values)) };
+    let mut agents = Vec::new();
+    for item in mapping.items()?.iter() {
+        let (name, fields) = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        let Ok(name) = name.extract::<String>() else { return Err(wrong_type("agents", "a dict whose names are text", &name)) };
+        agents.push(agent_of(name, &fields)?);
+    }
+    Ok(agents)
+}
+
+fn agent_of(name: String, fields: &Bound<'_, PyAny>) -> PyResult<AgentGiven> {
+    let label = format!("agents.{}", quoted(&name));
+    let Ok(fields) = fields.cast::<PyMapping>() else {
+        return Err(wrong_type(&label, "a dict with budget, token, or nothing", fields));
+    };
+    let mut agent = AgentGiven { name, token: None, budget: None };
+    for item in fields.items()?.iter() {
+        let (field, value) = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        let field = field.extract::<String>().map_err(|_| wrong_type(&label, "a dict whose names are text", &field))?;
+        match field.as_str() {
+            "budget" | "token" if value.is_none() => {}
+            "budget" => agent.budget = Some(dollars(&format!("{label}.budget"), &value)?),
+            "token" => agent.token = Some(string(&format!("{label}.token"), &value)?),
+            other => return Err(errors::config(format!("{label}: takes budget and token, not {}", quoted(other)))),
+        }
+    }
+    Ok(agent)
 }
 
 /// A value that is text and nothing else.
@@ -180,10 +241,9 @@ fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
 }
 
 fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Secret> {
-    let number = (value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>()) && !value.is_instance_of::<PyBool>();
     if value.is_instance_of::<PyString>() {
         Ok(Secret::new(value.extract::<String>()?))
-    } else if number {
+    } else if is_number(value) {
         Ok(Secret::new(value.str()?.to_string()))
     } else if let Ok(path) = value.call_method0("__fspath__") {
         Ok(Secret::new(path.extract::<String>()?))
@@ -218,11 +278,6 @@ fn add_by_provider(pairs: &mut Vec<Pair>, keyword: &str, values: &Bound<'_, PyAn
 /// Whether a setting is about a provider, not about a control server.
 fn is_provider(name: &str) -> bool {
     PROVIDERS.iter().any(|provider| name.strip_prefix(provider).is_some_and(|rest| rest == "_key" || rest == "_base_url"))
-}
-
-/// Whether a setting says where calls go or with which key.
-fn names_a_place(name: &str) -> bool {
-    is_provider(name) || matches!(name, "api_key" | "server_url" | "config")
 }
 
 fn refuse_contradictions(pairs: &[Pair], provider_key: bool, mock: bool) -> PyResult<()> {

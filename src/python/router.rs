@@ -1,10 +1,14 @@
 //! The class `LlmRouter`.
 
-use super::keywords::{Arguments, Plan};
+use super::keywords::{Arguments, Plan, amount};
 use super::{errors, logs, process};
+use crate::cli::bill;
 use crate::mock::Mock;
+use crate::money::NanoUsd;
+use crate::settings::quoted;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -56,9 +60,9 @@ pub(super) struct LlmRouter {
 #[pymethods]
 impl LlmRouter {
     #[new]
-    #[pyo3(signature = (api_key=None, server_url=None, cache_ttl_seconds=None, *, provider_key=None, provider_keys=None, base_urls=None, mock=None, **settings))]
+    #[pyo3(signature = (api_key=None, server_url=None, cache_ttl_seconds=None, *, provider_key=None, provider_keys=None, base_urls=None, mock=None, agents=None, **settings))]
     #[pyo3(text_signature = "(api_key=None, server_url=None, cache_ttl_seconds=300, *, provider_key=None, provider_keys=None, \
-                             base_urls=None, mock=False, **settings)")]
+                             base_urls=None, mock=False, agents=None, budget=None, **settings)")]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -69,9 +73,11 @@ impl LlmRouter {
         provider_keys: Option<Bound<'_, PyAny>>,
         base_urls: Option<Bound<'_, PyAny>>,
         mock: Option<Bound<'_, PyAny>>,
+        agents: Option<Bound<'_, PyAny>>,
         settings: Option<Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let arguments = Arguments { api_key, server_url, cache_ttl_seconds, provider_key, provider_keys, base_urls, mock, settings };
+        let arguments =
+            Arguments { api_key, server_url, cache_ttl_seconds, provider_key, provider_keys, base_urls, mock, agents, settings };
         let plan = arguments.plan()?;
         prepare(py)?;
         let running = if plan.asks_a_server() { interruptible(py, move || start(plan))? } else { py.detach(|| start(plan)) };
@@ -127,39 +133,84 @@ impl LlmRouter {
         self.here().is_ok_and(|running| running.router.is_running())
     }
 
+    /// The budget in US dollars: the most that all calls together may cost. ``None``: no limit. It answers after ``stop()``, too.
+    #[getter]
+    fn budget(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        let running = self.here()?;
+        Ok(py.detach(|| running.router.budget()).map(NanoUsd::usd))
+    }
+
+    /// What was spent of the budget and the budget, in US dollars. ``None``: no limit. It answers after ``stop()``, too.
+    #[getter]
+    fn budget_status(&self, py: Python<'_>) -> PyResult<Option<(f64, f64)>> {
+        let running = self.here()?;
+        Ok(py.detach(|| running.router.budget_status()).map(|(spent, limit)| (spent.usd(), limit.usd())))
+    }
+
+    /// Set another budget, from now on: what was spent counts. Calls under way are not touched; calls that wait are looked at again.
+    ///
+    /// Args:
+    ///     usd: The limit in US dollars; 0 allows nothing, ``None`` is no limit.
+    ///
+    /// Raises:
+    ///     ValueError: It is negative, NaN, infinite or no number.
+    fn set_budget(&self, py: Python<'_>, usd: &Bound<'_, PyAny>) -> PyResult<()> {
+        let limit = amount("usd", usd)?;
+        let running = self.here()?;
+        py.detach(|| running.router.set_budget(limit));
+        Ok(())
+    }
+
+    /// What the calls of this router have cost so far, in US dollars; also after ``stop()``.
+    fn total_spent(&self, py: Python<'_>) -> PyResult<f64> {
+        let running = self.here()?;
+        Ok(py.detach(|| running.router.total_spent()).usd())
+    }
+
     /// The environment variables that point a program at this router.
+    ///
+    /// Args:
+    ///     agent: The name of one of ``agents``: its calls are then known by its token, and count against its budget.
     ///
     /// Returns:
     ///     ``OPENAI_BASE_URL``, ``OPENAI_API_KEY``, ``ANTHROPIC_BASE_URL`` and ``ANTHROPIC_API_KEY``.
+    ///
+    /// Raises:
+    ///     ValueError: There is no such agent.
     ///
     /// Example:
     ///     >>> import os, subprocess, sys
     ///     >>> with LlmRouter(mock=True) as router:
     ///     ...     program = [sys.executable, "-c", "import os; print(os.environ['OPENAI_BASE_URL'] != '')"]
     ///     ...     done = subprocess.run(program, env={**os.environ, **router.env()}, check=True)
-    fn env<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (agent=None))]
+    fn env<'py>(&self, py: Python<'py>, agent: Option<&str>) -> PyResult<Bound<'py, PyDict>> {
         let router = self.listening()?;
+        let unknown = |name| errors::config(format!("agent: this router has no agent {}; agents= names them", quoted(name)));
+        let token = match agent {
+            Some(name) => router.agent_token(name).ok_or_else(|| unknown(name))?,
+            None => router.api_key(),
+        };
         let variables = PyDict::new(py);
         variables.set_item("OPENAI_BASE_URL", router.base_url())?;
-        variables.set_item("OPENAI_API_KEY", router.api_key())?;
+        variables.set_item("OPENAI_API_KEY", token)?;
         variables.set_item("ANTHROPIC_BASE_URL", router.anthropic_base_url())?;
-        variables.set_item("ANTHROPIC_API_KEY", router.api_key())?;
+        variables.set_item("ANTHROPIC_API_KEY", token)?;
         Ok(variables)
     }
 
-    /// Counts since the router started; also after ``stop()``.
+    /// Figures since the router started; also after ``stop()``.
     ///
     /// Returns:
-    ///     ``requests`` (calls that have ended), ``failed`` of them (no 2xx or 3xx, or broken off), ``refused`` of them (by the
-    ///     router itself), and ``in_flight`` (calls under way).
+    ///     ``requests`` (calls that have ended), ``failed`` of them (no 2xx, or broken off), ``refused`` of them (by the router
+    ///     itself), ``in_flight`` (calls under way); ``input_tokens`` (cached ones included), ``output_tokens`` and
+    ///     ``cost_nano_usd``; ``spent_usd``, ``held_usd`` (for calls under way) and ``limit_usd`` (``None``: no limit) of the
+    ///     budget; ``by_model``, ``by_provider``, ``by_agent`` and ``by_day`` (UTC): dicts of names to ``requests``, ``failed``,
+    ///     ``refused``, ``input_tokens``, ``output_tokens`` and ``cost_nano_usd``.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let totals = self.here()?.router.stats();
-        let stats = PyDict::new(py);
-        stats.set_item("requests", totals.requests)?;
-        stats.set_item("failed", totals.failed)?;
-        stats.set_item("refused", totals.refused)?;
-        stats.set_item("in_flight", totals.in_flight)?;
-        Ok(stats)
+        let running = self.here()?;
+        let stats = py.detach(|| running.router.stats().to_json());
+        Ok(python_of(py, &stats)?.cast_into::<PyDict>()?)
     }
 
     /// Stop: take no more calls, wait up to 5 seconds for those under way, cut the rest. Twice is fine.
@@ -175,7 +226,7 @@ impl LlmRouter {
         Ok(this)
     }
 
-    /// Stop and log one line of figures. After an exception calls under way are cut at once.
+    /// Stop and log one line: requests, tokens, cost. After an exception calls under way are cut at once.
     #[pyo3(signature = (exc_type=None, exc_value=None, traceback=None))]
     fn __exit__(
         &self,
@@ -188,8 +239,7 @@ impl LlmRouter {
         let Ok(running) = self.here() else { return Ok(()) };
         // Who leaves by an exception reads no reply to its end.
         self.end(py, exc_type.map(|_| Duration::ZERO))?;
-        let totals = running.router.stats();
-        let line = format!("{} requests, {} failed, {} refused", totals.requests, totals.failed, totals.refused);
+        let line = py.detach(|| bill::line(&running.router.stats()));
         // At the interpreter's very end there is nobody left to tell.
         py.import("iron_runtime._host").map_or(Ok(()), |host| host.call_method1("say", (line,)).map(drop))
     }
@@ -257,6 +307,30 @@ fn prepare(py: Python<'_>) -> PyResult<()> {
         host.call_method0("start_log")?;
     }
     Ok(())
+}
+
+/// JSON as Python's own objects.
+fn python_of<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    match value {
+        Value::Null => Ok(py.None().into_bound(py)),
+        Value::Bool(value) => Ok(value.into_pyobject(py)?.to_owned().into_any()),
+        Value::Number(number) => match number.as_u64() {
+            Some(number) => Ok(number.into_pyobject(py)?.into_any()),
+            None => Ok(number.as_f64().into_pyobject(py)?.into_any()),
+        },
+        Value::String(text) => Ok(text.into_pyobject(py)?.into_any()),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| python_of(py, item)).collect::<PyResult<Vec<_>>>()?;
+            Ok(items.into_pyobject(py)?.into_any())
+        }
+        Value::Object(fields) => {
+            let dict = PyDict::new(py);
+            for (name, value) in fields {
+                dict.set_item(name, python_of(py, value)?)?;
+            }
+            Ok(dict.into_any())
+        }
+    }
 }
 
 fn start(plan: Plan) -> Result<Running, crate::Error> {

@@ -2,7 +2,7 @@
 
 use super::file::UpstreamTable;
 use super::value::Value;
-use super::{Given, NAMES_A_PROVIDER, Origin, Outside, Setting, Settings, key, token};
+use super::{Given, Origin, Outside, Setting, Settings, key, token};
 use crate::call::Protocol;
 use crate::config::{BaseUrl, Config, Control, Key, Upstream};
 use crate::error::Error;
@@ -10,6 +10,9 @@ use crate::router::{ANTHROPIC_BASE_URL, LlmRouter, OPENAI_BASE_URL};
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Settings that complaints about other ones name.
+const REFERRED_TO: [&str; 6] = ["openai_key", "anthropic_key", "api_key", "server_url", "state", "budget_window"];
 
 /// Settings that agree with each other.
 pub struct Checked {
@@ -55,6 +58,7 @@ impl Settings {
         let mut config = Config::default();
         self.listening(&mut config);
         self.limits(&mut config);
+        self.money(&mut config, outside)?;
         config.control = self.control(outside)?;
         config.upstreams = self.all_upstreams(config.control.is_some(), outside)?;
         if config.upstreams.is_empty() {
@@ -62,6 +66,7 @@ impl Settings {
         }
         refuse_a_circle(&config)?;
         let token = self.client_token(&mut config, outside)?;
+        config.agents = self.all_agents(&config, outside)?;
         Ok(Checked { config, token, log_format: self.log_format() })
     }
 
@@ -130,7 +135,8 @@ impl Settings {
         ] {
             if let Some(key) = self.provider_key(key, url, server_mode, outside)? {
                 let base = self.url(url).map_or_else(|| usual.parse(), Ok)?;
-                upstreams.push(Upstream::new(protocol.as_str(), protocol, base, key));
+                let usage = self.usage();
+                upstreams.push(Upstream { usage, ..Upstream::new(protocol.as_str(), protocol, base, key) });
             }
         }
         for table in &self.upstreams {
@@ -173,7 +179,7 @@ impl Settings {
         Ok(source)
     }
 
-    fn value(&self, name: &str) -> Option<&Value> {
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
         debug_assert!(Setting::named(name).is_some(), "{name} is not in the table");
         self.given.get(name).map(|given| &given.value)
     }
@@ -182,11 +188,11 @@ impl Settings {
         if let Some(Value::Number(number)) = self.value(name) { Some(*number) } else { None }
     }
 
-    fn time(&self, name: &str) -> Option<Duration> {
+    pub(super) fn time(&self, name: &str) -> Option<Duration> {
         if let Some(Value::Time(time)) = self.value(name) { Some(*time) } else { None }
     }
 
-    fn words(&self, name: &str) -> Option<&str> {
+    pub(super) fn words(&self, name: &str) -> Option<&str> {
         if let Some(Value::Text(text)) = self.value(name) { Some(text) } else { None }
     }
 
@@ -196,7 +202,7 @@ impl Settings {
     }
 
     /// A complaint about a setting, named as it was given.
-    fn wrong(&self, name: &str, why: &str) -> Error {
+    pub(super) fn wrong(&self, name: &str, why: &str) -> Error {
         let label = match (self.given.get(name), Setting::named(name)) {
             (Some(Given { origin, .. }), Some(setting)) => origin.label(setting),
             _ => name.into(),
@@ -210,7 +216,7 @@ impl Settings {
             return why.into();
         }
         let as_flag = |why: String, name: &str| why.replace(name, &format!("--{}", name.replace('_', "-")));
-        NAMES_A_PROVIDER.iter().fold(why.to_string(), |why, name| as_flag(why, name))
+        REFERRED_TO.iter().fold(why.to_string(), |why, name| as_flag(why, name))
     }
 
     fn in_setting(&self, name: &str, error: Error) -> Error {
@@ -242,13 +248,14 @@ fn extend(upstreams: &mut [Upstream], table: &UpstreamTable) -> Result<(), Error
     let UpstreamTable { name, place, .. } = table;
     if table.protocol.is_some() || table.base_url.is_some() || table.key.is_some() {
         return Err(Error::Config(format!(
-            "{place}: upstreams.{name}: takes models, aliases and auth only; its key and address are {name}_key and {name}_base_url"
+            "{place}: upstreams.{name}: takes models, aliases, auth and usage only; its key and address are {name}_key and {name}_base_url"
         )));
     }
     let Some(upstream) = upstreams.iter_mut().find(|upstream| upstream.name == *name) else {
         return Err(Error::Config(format!("{place}: upstreams.{name}: adds to a provider that has no key: give {name}_key")));
     };
     upstream.auth = table.auth.unwrap_or(upstream.auth);
+    upstream.usage = table.usage.unwrap_or(upstream.usage);
     upstream.models.clone_from(&table.models);
     upstream.aliases.clone_from(&table.aliases);
     Ok(())
@@ -269,6 +276,7 @@ fn added(table: &UpstreamTable, outside: &Outside<'_>) -> Result<Upstream, Error
     }
     let mut upstream = Upstream::new(name, protocol, base, key.map_or(Key::None, Key::Given));
     upstream.auth = table.auth.unwrap_or(upstream.auth);
+    upstream.usage = table.usage.unwrap_or(upstream.usage);
     upstream.models.clone_from(&table.models);
     upstream.aliases.clone_from(&table.aliases);
     Ok(upstream)

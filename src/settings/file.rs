@@ -1,11 +1,13 @@
-//! The config file: TOML with the names of the table, and `[upstreams.NAME]` tables for further places that calls may go to.
+//! The config file: TOML with the names of the table, `[upstreams.NAME]` tables for further places that calls may go to, and
+//! `[agents.NAME]` tables for clients with a token and a budget of their own.
 //!
 //! Messages name the file, the line and the key, and never repeat a line: there are keys in it.
 
-use super::value::{Value, url};
+use super::agent::{self, AgentTable};
+use super::value::{Value, url, usd};
 use super::{Kind, Origin, Outside, Setting, Settings, nearest, quoted, unknown};
 use crate::call::Protocol;
-use crate::config::{Auth, BaseUrl};
+use crate::config::{Auth, BaseUrl, UsageMode};
 use crate::error::Error;
 use crate::secret::Secret;
 use std::io::{self, Read};
@@ -29,10 +31,17 @@ pub(super) struct UpstreamTable {
     pub auth: Option<Auth>,
     pub models: Vec<String>,
     pub aliases: Vec<(String, String)>,
+    pub usage: Option<UsageMode>,
 }
 
 /// The names an `[upstreams.NAME]` table may have.
-const UPSTREAM_NAMES: [&str; 6] = ["protocol", "base_url", "key", "auth", "models", "aliases"];
+const UPSTREAM_NAMES: [&str; 7] = ["protocol", "base_url", "key", "auth", "models", "aliases", "usage"];
+
+/// The names an `[agents.NAME]` table may have.
+const AGENT_NAMES: [&str; 2] = ["token", "budget"];
+
+/// The tables beside the settings.
+const TABLES: [&str; 2] = ["upstreams", "agents"];
 
 /// The text of a file, if it is not longer than any config or key file has reason to be.
 pub(super) fn read_bounded(path: &Path) -> io::Result<String> {
@@ -58,10 +67,11 @@ fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
         let name: &str = key.get_ref();
         match Setting::named(name).filter(|setting| setting.name == name) {
             _ if name == "upstreams" => settings.upstreams = reader.upstreams(value)?,
+            _ if name == "agents" => settings.agents = reader.agents(value)?,
             Some(Setting { name: "config", .. }) => return Err(reader.wrong(key.span(), "config: a config file can't name another one")),
             Some(setting) => reader.setting(&mut settings, setting, value)?,
             None => {
-                let nearest = nearest(&name.replace('-', "_"), super::SETTINGS.iter().map(|s| s.name).chain(["upstreams"]));
+                let nearest = nearest(&name.replace('-', "_"), super::SETTINGS.iter().map(|s| s.name).chain(TABLES));
                 return Err(reader.wrong(key.span(), &unknown("unknown key", name, nearest)));
             }
         }
@@ -76,6 +86,7 @@ struct Reader<'f> {
 }
 
 type Entry<'t> = Spanned<DeValue<'t>>;
+type Name<'t> = Spanned<std::borrow::Cow<'t, str>>;
 
 impl Reader<'_> {
     fn place(&self, span: &Range<usize>) -> String {
@@ -88,6 +99,11 @@ impl Reader<'_> {
     }
 
     fn setting(&self, settings: &mut Settings, setting: &'static Setting, value: &Entry<'_>) -> Result<(), Error> {
+        if setting.kind == Kind::Percents
+            && let Some(items) = value.get_ref().as_array()
+        {
+            return self.percents(settings, setting, items, value);
+        }
         let is_list = setting.kind == Kind::Hosts && value.get_ref().is_array();
         let text = if is_list { Ok(self.texts(setting.name, value)?.join(",")) } else { scalar(value.get_ref()) };
         let parsed =
@@ -97,17 +113,69 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The `[upstreams.NAME]` tables, in the order of the file.
-    fn upstreams(&self, value: &Entry<'_>) -> Result<Vec<UpstreamTable>, Error> {
+    /// A list of percentages.
+    fn percents(&self, settings: &mut Settings, setting: &'static Setting, items: &[Entry<'_>], value: &Entry<'_>) -> Result<(), Error> {
+        let wrong = |why: String| self.wrong(value.span(), &format!("{}: {why}", setting.name));
+        let texts: Vec<String> = items.iter().map(|item| scalar(item.get_ref())).collect::<Result<_, _>>().map_err(wrong)?;
+        let value = Value::parse(setting.kind, texts.join(",")).map_err(wrong)?;
+        settings.given.insert(setting.name, super::Given { value, origin: Origin::File(self.path.to_path_buf()) });
+        Ok(())
+    }
+
+    /// The tables under `kind`, in the order of the file.
+    fn tables<T>(
+        &self,
+        kind: &str,
+        example: &str,
+        value: &Entry<'_>,
+        table: impl Fn(&Name<'_>, &Entry<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
         let Some(tables) = value.get_ref().as_table() else {
-            return Err(self.wrong(value.span(), "upstreams: must be tables such as [upstreams.local]"));
+            return Err(self.wrong(value.span(), &format!("{kind}: must be tables such as [{kind}.{example}]")));
         };
         let mut tables: Vec<_> = tables.iter().collect();
         tables.sort_by_key(|(name, _)| name.span().start);
-        tables.into_iter().map(|(name, value)| self.upstream(name, value)).collect()
+        tables.into_iter().map(|(name, value)| table(name, value)).collect()
     }
 
-    fn upstream(&self, name: &Spanned<std::borrow::Cow<'_, str>>, value: &Entry<'_>) -> Result<UpstreamTable, Error> {
+    fn upstreams(&self, value: &Entry<'_>) -> Result<Vec<UpstreamTable>, Error> {
+        self.tables("upstreams", "local", value, |name, value| self.upstream(name, value))
+    }
+
+    fn agents(&self, value: &Entry<'_>) -> Result<Vec<AgentTable>, Error> {
+        self.tables("agents", "researcher", value, |name, value| self.agent(name, value))
+    }
+
+    fn agent(&self, name: &Name<'_>, value: &Entry<'_>) -> Result<AgentTable, Error> {
+        let place = self.place(&name.span());
+        let name = agent::checked_name(name.get_ref()).map_err(|why| Error::Config(format!("{place}: agents: {why}")))?;
+        let Some(entries) = value.get_ref().as_table() else {
+            return Err(Error::Config(format!("{place}: agents.{name}: must be a table: [agents.{name}]")));
+        };
+        let mut table = AgentTable { label: format!("{place}: agents.{name}"), name, token: None, budget: None };
+        for (key, value) in entries {
+            let path = format!("agents.{}.{}", table.name, key.get_ref());
+            let wrong = |why: String| self.wrong(value.span(), &format!("{path}: {why}"));
+            let text = || scalar(value.get_ref()).map_err(wrong);
+            match key.get_ref().as_ref() {
+                "token" => table.token = Some(Secret::new(text()?)),
+                "budget" => table.budget = Some(usd(&text()?).map_err(wrong)?),
+                other => {
+                    let near = nearest(other, AGENT_NAMES.into_iter());
+                    return Err(self.wrong(key.span(), &unknown(&format!("agents.{}: unknown key", table.name), other, near)));
+                }
+            }
+        }
+        if table.token.is_none() {
+            return Err(Error::Config(format!(
+                "{}: needs token, by which its calls are known: env:NAME, file:PATH or the token",
+                table.label
+            )));
+        }
+        Ok(table)
+    }
+
+    fn upstream(&self, name: &Name<'_>, value: &Entry<'_>) -> Result<UpstreamTable, Error> {
         let place = self.place(&name.span());
         let name: &str = name.get_ref();
         if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
@@ -125,6 +193,7 @@ impl Reader<'_> {
             auth: None,
             models: Vec::new(),
             aliases: Vec::new(),
+            usage: None,
         };
         for (key, value) in entries {
             self.upstream_entry(&mut table, key, value)?;
@@ -132,7 +201,7 @@ impl Reader<'_> {
         Ok(table)
     }
 
-    fn upstream_entry(&self, table: &mut UpstreamTable, key: &Spanned<std::borrow::Cow<'_, str>>, value: &Entry<'_>) -> Result<(), Error> {
+    fn upstream_entry(&self, table: &mut UpstreamTable, key: &Name<'_>, value: &Entry<'_>) -> Result<(), Error> {
         let path = format!("upstreams.{}.{}", table.name, key.get_ref());
         let wrong = |why: String| self.wrong(value.span(), &format!("{path}: {why}"));
         let text = || scalar(value.get_ref()).map_err(wrong);
@@ -143,6 +212,10 @@ impl Reader<'_> {
             "auth" => {
                 let words = [("bearer", Auth::Bearer), ("x-api-key", Auth::XApiKey), ("api-key", Auth::ApiKey)];
                 table.auth = Some(word(&text()?, &words).map_err(wrong)?);
+            }
+            "usage" => {
+                let words = [("inject", UsageMode::Inject), ("observe", UsageMode::Observe)];
+                table.usage = Some(word(&text()?, &words).map_err(wrong)?);
             }
             "base_url" => table.base_url = Some(url(&text()?).map_err(wrong)?),
             "key" => table.key = Some(Secret::new(text()?)),
@@ -175,7 +248,7 @@ impl Reader<'_> {
     fn aliases(&self, path: &str, value: &Entry<'_>) -> Result<Vec<(String, String)>, Error> {
         let wrong = |span| self.wrong(span, &format!("{path}: must be a table of names such as {{ fast = \"llama-3.1-8b\" }}"));
         let Some(entries) = value.get_ref().as_table() else { return Err(wrong(value.span())) };
-        let alias = |(name, model): (&Spanned<std::borrow::Cow<'_, str>>, &Entry<'_>)| match model.get_ref().as_str() {
+        let alias = |(name, model): (&Name<'_>, &Entry<'_>)| match model.get_ref().as_str() {
             Some(model) if !model.is_empty() && !name.get_ref().is_empty() => Ok((name.get_ref().to_string(), model.to_string())),
             _ => Err(wrong(model.span())),
         };

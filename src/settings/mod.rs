@@ -16,22 +16,27 @@
 //! # Ok::<(), iron_runtime::Error>(())
 //! ```
 
+mod agent;
 mod check;
 mod file;
 mod key;
+mod mocked;
 mod nearest;
 mod show;
+mod spending;
 mod table;
 mod token;
 mod value;
 
 pub use check::{Checked, LogFormat, TokenSource};
+pub use mocked::names_a_place;
 pub use nearest::nearest;
 pub use show::{masked, quoted};
 pub use table::{Kind, SETTINGS, Setting, markdown_table};
 
 use crate::error::Error;
 use crate::secret::Secret;
+use agent::AgentTable;
 use file::UpstreamTable;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -89,6 +94,8 @@ pub enum Origin {
     Variable(&'static str),
     /// In this config file.
     File(PathBuf),
+    /// Nowhere: it is what the commands do without.
+    Usual,
 }
 
 impl Origin {
@@ -96,7 +103,7 @@ impl Origin {
     pub fn label(&self, setting: &Setting) -> String {
         match self {
             Self::Flag => setting.flag(),
-            Self::Argument => setting.name.into(),
+            Self::Argument | Self::Usual => setting.name.into(),
             Self::Variable(name) => (*name).into(),
             Self::File(path) => format!("{}: {}", path.display(), setting.name),
         }
@@ -108,6 +115,7 @@ impl Origin {
 pub struct Settings {
     given: BTreeMap<&'static str, Given>,
     upstreams: Vec<UpstreamTable>,
+    agents: Vec<AgentTable>,
 }
 
 #[derive(Clone)]
@@ -188,6 +196,7 @@ impl Settings {
             self.given.entry(name).or_insert(given);
         }
         self.upstreams.extend(lower.upstreams);
+        self.add_agents_below(lower.agents);
     }
 
     /// `IC_TOKEN` with `IC_SERVER`, else the providers' own variables; only where no option says otherwise.

@@ -50,6 +50,12 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// A file.
     File,
+    /// A file, or the word `none`.
+    FileOrNone,
+    /// An amount of US dollars from 0, decimals allowed.
+    Usd,
+    /// Percentages from 1 to 100, separated by commas; none at all is allowed.
+    Percents,
 }
 
 impl Kind {
@@ -64,6 +70,9 @@ impl Kind {
             Self::Bytes { .. } => "BYTES".into(),
             Self::Word(words) => words.join("|"),
             Self::File => "FILE".into(),
+            Self::FileOrNone => "FILE|none".into(),
+            Self::Usd => "USD".into(),
+            Self::Percents => "N,N,…".into(),
         }
     }
 
@@ -80,6 +89,9 @@ impl Kind {
             Self::Count { .. } => "whole number".into(),
             Self::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
             Self::File => "file".into(),
+            Self::FileOrNone => "file or `none`".into(),
+            Self::Usd => "US dollars".into(),
+            Self::Percents => "list of percentages".into(),
         }
     }
 }
@@ -110,7 +122,28 @@ pub const SETTINGS: &[Setting] = &[
     setting("api_key", Kind::Key, "the variable IC_TOKEN", "IRON_API_KEY", "the IC token by which the control server knows this router"),
     setting("cache_ttl_seconds", Kind::Seconds { zero: true }, "300", "IRON_CACHE_TTL_SECONDS",
         "how long a key from the control server is used before it is fetched again"),
-    setting("config", Kind::File, "none", "IRON_CONFIG", "config file (TOML) with these names and [upstreams.NAME] tables"),
+    setting("budget", Kind::Usd, "no limit", "IRON_BUDGET", "the most that all calls together may cost; 0 allows none"),
+    setting("on_budget", Kind::Word(&["clamp", "refuse"]), "clamp", "IRON_ON_BUDGET",
+        "a call whose worst case does not fit into the budget gets a lower output limit, or is refused"),
+    setting("budget_wait", Kind::Seconds { zero: true }, "5", "IRON_BUDGET_WAIT",
+        "how long a call waits for money that only other calls under way hold"),
+    setting("budget_window", Kind::Word(&["run", "day", "month", "total"]), "run", "IRON_BUDGET_WINDOW",
+        "spending that counts against the budget: this router's, or with earlier rows of its ledger today's, this month's (UTC), all"),
+    setting("unknown_model", Kind::Word(&["refuse", "allow"]), "refuse", "IRON_UNKNOWN_MODEL",
+        "under a budget, calls to a model without a known price"),
+    setting("unmetered", Kind::Word(&["refuse", "allow"]), "refuse", "IRON_UNMETERED",
+        "under a budget, calls whose worst case is unbounded, such as batches and hosted tools"),
+    setting("usage", Kind::Word(&["inject", "observe"]), "inject", "IRON_USAGE",
+        "streams of the two providers are asked to tell their usage, or nothing is touched and what is not told is estimated"),
+    setting("thresholds", Kind::Percents, "50,80,95,100", "IRON_THRESHOLDS",
+        "percentages of the budget that are told, once each, when spending reaches them; none: no such events"),
+    setting("prices", Kind::File, "none", "IRON_PRICES", "file (JSON) of prices that override or add to the bundled ones"),
+    setting("state", Kind::FileOrNone, "commands: `~/.local/state/iron-runtime/ledger.db`; Python, Rust: none", "IRON_STATE",
+        "the ledger: a file with a row for every call; none: the last 10,000 are kept in memory"),
+    setting("on_ledger_error", Kind::Word(&["continue", "stop"]), "continue", "IRON_ON_LEDGER_ERROR",
+        "while the ledger can't keep rows, calls go on, or are refused"),
+    setting("config", Kind::File, "none", "IRON_CONFIG",
+        "config file (TOML) with these names, [upstreams.NAME] and [agents.NAME] tables"),
     setting("keepalive_seconds", Kind::Seconds { zero: true }, "15", "IRON_KEEPALIVE_SECONDS",
         "a stream silent for this long gets an SSE comment; 0 turns that off"),
     setting("connect_timeout", SECONDS, "10", "IRON_CONNECT_TIMEOUT", "to connect to a provider, name look-up and TLS included"),

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::call::Protocol;
-use crate::config::{Auth, Config, Key};
+use crate::config::{Allow, Auth, Config, Key, OnBudget, OnLedgerError, UsageMode, Window};
+use crate::money::NanoUsd;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -240,7 +241,7 @@ fn complaints_about_variables_and_arguments_use_their_names() {
     for (name, why) in [
         ("prot", "unknown setting \"prot\"; did you mean port?"),
         ("openai-keys", "unknown setting \"openai-keys\"; did you mean openai_key?"),
-        ("budget", "unknown setting \"budget\""),
+        ("pii", "unknown setting \"pii\""),
     ] {
         assert_eq!(Settings::from_pairs([(name, "1")]).err().map(|error| error.to_string()).as_deref(), Some(why));
     }
@@ -295,7 +296,7 @@ fn complaints_about_the_config_file() {
     for (text, why) in [
         ("port = 'x'", "/c line 1: port: must be a port, 0 to 65535, not \"x\""),
         ("\n\nprot = 1", "/c line 3: unknown key \"prot\"; did you mean port?"),
-        ("budget = 1", "/c line 1: unknown key \"budget\""),
+        ("pii = 1", "/c line 1: unknown key \"pii\""),
         ("openai-key = 'k'", "/c line 1: unknown key \"openai-key\"; did you mean openai_key?"),
         ("port = true", "/c line 1: port: must be a text or a number"),
         ("port = 0x10", "/c line 1: port: must be a text or a number"),
@@ -322,7 +323,7 @@ fn complaints_about_the_config_file() {
         ("[upstreams.x]\naliases = ['a']", "/c line 2: upstreams.x.aliases: must be a table of names such as { fast = \"llama-3.1-8b\" }"),
         (
             "[upstreams.openai]\nkey = 'k'",
-            "/c line 1: upstreams.openai: takes models, aliases and auth only; its key and address are openai_key and openai_base_url",
+            "/c line 1: upstreams.openai: takes models, aliases, auth and usage only; its key and address are openai_key and openai_base_url",
         ),
         ("[upstreams.openai]\nmodels = ['x']", "/c line 1: upstreams.openai: adds to a provider that has no key: give openai_key"),
         (
@@ -361,12 +362,15 @@ fn malformed_toml_is_not_repeated() {
 #[test]
 fn the_defaults_of_the_table_are_those_of_config() -> Result<(), Error> {
     let plain = Settings::from_pairs([("openai_key", "k")])?.check(&Outside::process())?.config;
-    let written = SETTINGS
-        .iter()
-        .filter(|s| matches!(s.kind, Kind::Port | Kind::Host | Kind::Seconds { .. } | Kind::Bytes { .. } | Kind::Count { .. }));
+    let words = |kind| matches!(kind, Kind::Port | Kind::Host | Kind::Word(_) | Kind::Percents);
+    let written =
+        SETTINGS.iter().filter(|s| words(s.kind) || matches!(s.kind, Kind::Seconds { .. } | Kind::Bytes { .. } | Kind::Count { .. }));
     let pairs: Vec<_> = written.map(|setting| (setting.name, setting.default)).chain([("openai_key", "k")]).collect();
     let stated = Settings::from_pairs(pairs)?.check(&Outside::process())?.config;
-    let figures = |config: &Config| format!("{} {} {:?} {:?}", config.host, config.port, config.limits, config.timeouts);
+    let figures = |config: &Config| {
+        let ledger = (&config.state, config.on_ledger_error);
+        format!("{} {} {:?} {:?} {:?} {ledger:?}", config.host, config.port, config.limits, config.timeouts, config.spending)
+    };
     assert_eq!(figures(&plain), figures(&stated));
     assert_eq!(figures(&plain), figures(&Config::default()));
     Ok(())
@@ -377,5 +381,159 @@ fn lists_grow_within_one_place_only() -> Result<(), Error> {
     let world = World::new(&[("IRON_ALLOW_HOST", "c")], &[]);
     let config = world.check(&[("allow_host", "a"), ("allow_host", "b,d"), ("openai_key", "k")])?.config;
     assert_eq!(config.allow_hosts, ["a", "b", "d"]);
+    Ok(())
+}
+
+#[test]
+fn what_calls_may_cost() {
+    let world = World::new(&[("IRON_BUDGET", "7"), ("HOME", "/home/u")], &[]);
+    let direct = [("openai_key", "k")];
+    let plain = world.check(&direct).unwrap_or_else(|error| panic!("{error}")).config;
+    assert_eq!((plain.spending.budget, plain.state.as_ref()), (Some(NanoUsd(7_000_000_000)), None));
+    let flags = [
+        ("budget", "0"),
+        ("on-budget", "refuse"),
+        ("budget-wait", "0"),
+        ("budget-window", "month"),
+        ("unknown-model", "allow"),
+        ("unmetered", "allow"),
+        ("usage", "observe"),
+        ("thresholds", "90,10,90"),
+        ("prices", "~/prices.json"),
+        ("state", "~/ledger.db"),
+        ("on-ledger-error", "stop"),
+    ];
+    let config = world.check(&[&direct[..], &flags].concat()).unwrap_or_else(|error| panic!("{error}")).config;
+    let spending = &config.spending;
+    assert_eq!((spending.budget, spending.on_budget, spending.wait), (Some(NanoUsd::ZERO), OnBudget::Refuse, Duration::ZERO));
+    assert_eq!((spending.window, spending.unknown_model, spending.unmetered), (Window::Month, Allow::Allow, Allow::Allow));
+    assert_eq!((spending.thresholds.as_slice(), spending.prices.as_deref()), (&[10, 90][..], Some(Path::new("/home/u/prices.json"))));
+    assert_eq!((config.state.as_deref(), config.on_ledger_error), (Some(Path::new("/home/u/ledger.db")), OnLedgerError::Stop));
+    assert_eq!(config.upstreams[0].usage, UsageMode::Observe);
+}
+
+#[test]
+fn complaints_about_money() {
+    let world = World::default();
+    let amount = "must be an amount of US dollars from 0 to 1000000000, such as 10 or 0.05, not";
+    for (name, value, why) in [
+        ("budget", "-1", format!("--budget: {amount} \"-1\"")),
+        ("budget", "NaN", format!("--budget: {amount} \"NaN\"")),
+        ("budget", "inf", format!("--budget: {amount} \"inf\"")),
+        ("on_budget", "warn", "--on-budget: must be clamp or refuse, not \"warn\"".into()),
+        (
+            "thresholds",
+            "0",
+            "--thresholds: must be whole percentages from 1 to 100 such as 50,80,95,100, or none, not \"0\"".into(),
+        ),
+        ("state", "", "--state: is empty; it takes the path of a file, or none".into()),
+        (
+            "budget_window",
+            "day",
+            "--budget-window: day counts calls of earlier runs, so it needs a ledger: give --state (a file), or leave --budget-window at run"
+                .into(),
+        ),
+    ] {
+        assert_eq!(world.complaint(&[("openai_key", "k"), (name, value)]), why);
+    }
+    assert!(world.complaint(&[("openai_key", "k"), ("state", "none"), ("budget_window", "total")]).starts_with("--budget-window: total"));
+}
+
+#[test]
+fn the_usual_place_of_the_ledger() {
+    for (variables, given, want) in [
+        (&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")][..], None, Some("/s/iron-runtime/ledger.db")),
+        (&[("XDG_STATE_HOME", "relative"), ("HOME", "/h")], None, Some("/h/.local/state/iron-runtime/ledger.db")),
+        (&[("HOME", "/h")], None, Some("/h/.local/state/iron-runtime/ledger.db")),
+        (&[("HOME", "/h")], Some("/own"), Some("/own")),
+        (&[("HOME", "/h")], Some("none"), None),
+        (&[], None, None),
+    ] {
+        let mut settings = Settings::from_pairs(given.map(|given| ("state", given))).unwrap_or_default();
+        let found = World::new(variables, &[]).with(|outside| {
+            settings.keep_usual_ledger(outside);
+            settings.ledger(outside)
+        });
+        let want = if cfg!(feature = "ledger") || given.is_some() { want } else { None };
+        assert_eq!(found.as_deref(), want.map(Path::new), "{variables:?} {given:?}");
+    }
+}
+
+#[test]
+fn agents() -> Result<(), Error> {
+    let file = "openai_key = 'k'\nbudget = 1\n[agents.'a b']\ntoken = 'env:T'\nbudget = 0.25\n[agents.b]\ntoken = 'file:/t'\n";
+    let world = World::new(&[("T", "token-a")], &[("/c", file), ("/t", "token-b\n")]);
+    let config = world.check(&[("config", "/c")])?.config;
+    let told: Vec<_> = config.agents.iter().map(|a| (a.name.as_str(), a.token.expose(), a.budget)).collect();
+    assert_eq!(told, [("a b", "token-a", Some(NanoUsd(250_000_000))), ("b", "token-b", None)]);
+
+    // A caller's agent replaces the file's of the same name; without a token it gets one of its own.
+    let mut given = Settings::from_pairs([("config", "/c")])?;
+    given.add_agent("b", None, Some("2"))?;
+    given.add_agent("c", Some(Secret::new("token-c")), None)?;
+    let agents = world.with(|outside| given.complete(outside)?.check(outside))?.config.agents;
+    let names: Vec<_> = agents.iter().map(|agent| agent.name.as_str()).collect();
+    assert_eq!((names, agents[0].budget, agents[0].token.expose().len()), (vec!["b", "c", "a b"], Some(NanoUsd(2_000_000_000)), 37));
+    Ok(())
+}
+
+#[test]
+fn complaints_about_agents() {
+    for (text, why) in [
+        ("agents = 1", "/c line 2: agents: must be tables such as [agents.researcher]"),
+        ("[agents]\nx = 1", "/c line 3: agents.x: must be a table: [agents.x]"),
+        ("[agents.x]\nbudget = 1", "/c line 2: agents.x: needs token, by which its calls are known: env:NAME, file:PATH or the token"),
+        ("[agents.x]\ntoken = 't'\nbuget = 1", "/c line 4: agents.x: unknown key \"buget\"; did you mean budget?"),
+        (
+            "[agents.x]\ntoken = 't'\nbudget = -1",
+            "/c line 4: agents.x.budget: must be an amount of US dollars from 0 to 1000000000, such as 10 or 0.05, not \"-1\"",
+        ),
+        ("[agents.x]\ntoken = 't'\nbudget = true", "/c line 4: agents.x.budget: must be a text or a number"),
+        ("[agents.x]\ntoken = 'env:NONE'", "/c line 2: agents.x.token: the variable \"NONE\" is not set or empty"),
+        ("[agents.'']\ntoken = 't'", "/c line 2: agents: a name is 1 to 64 characters without control characters, not \"\""),
+        ("[agents.\"a\\nb\"]\ntoken = 't'", "/c line 2: agents: a name is 1 to 64 characters without control characters, not \"a\\nb\""),
+        (
+            "[agents.x]\ntoken = 't'\n[agents.y]\ntoken = 't'",
+            "/c line 4: agents.y.token: is the token of agent x too: each needs one of its own",
+        ),
+        (
+            "client_token = 't'\n[agents.x]\ntoken = 't'",
+            "/c line 3: agents.x.token: is the token of the router's clients too: each needs one of its own",
+        ),
+    ] {
+        let text: &'static str = Box::leak(format!("openai_key = 'k'\n{text}").into_boxed_str());
+        assert_eq!(World::new(&[], &[("/c", text)]).complaint(&[("config", "/c")]), why, "{text}");
+    }
+}
+
+#[test]
+fn usage_of_added_upstreams() -> Result<(), Error> {
+    let text = "openai_key = 'k'\nanthropic_key = 'k'\n[upstreams.a]\nprotocol = 'openai'\nbase_url = 'http://h'\n[upstreams.b]\n\
+                protocol = 'openai'\nbase_url = 'http://h'\nusage = 'inject'\n[upstreams.anthropic]\nusage = 'observe'\n";
+    let config = World::new(&[], &[("/c", text)]).check(&[("config", "/c")])?.config;
+    let modes: Vec<_> = config.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream.usage)).collect();
+    use UsageMode::{Inject, Observe};
+    assert_eq!(modes, [("openai", Inject), ("anthropic", Observe), ("a", Observe), ("b", Inject)]);
+    Ok(())
+}
+
+#[test]
+fn a_list_of_thresholds_in_the_config_file() -> Result<(), Error> {
+    for (text, want) in [("[80, 50]", &[50, 80][..]), ("[]", &[]), ("'10,20'", &[10, 20])] {
+        let text: &'static str = Box::leak(format!("openai_key = 'k'\nthresholds = {text}").into_boxed_str());
+        assert_eq!(World::new(&[], &[("/c", text)]).check(&[("config", "/c")])?.config.spending.thresholds, want);
+    }
+    Ok(())
+}
+
+#[test]
+fn on_a_mock_only_the_mock_counts() -> Result<(), Error> {
+    let world = World::new(&[("IRON_OPENAI_KEY", "real"), ("IRON_STATE", "/real"), ("IRON_BUDGET", "3"), ("IC_TOKEN", "t")], &[]);
+    let config = world.with(|outside| Settings::default().on_mock("http://127.0.0.1:1", outside)?.check(outside))?.config;
+    assert_eq!(upstreams(&config), ["openai sk-mock@http://127.0.0.1:1", "anthropic sk-ant-mock@http://127.0.0.1:1"]);
+    assert_eq!((config.state, config.spending.budget), (None, Some(NanoUsd(3_000_000_000))));
+    let given = Settings::from_pairs([("openai_key", "k")])?;
+    let error = world.with(|outside| given.on_mock("http://127.0.0.1:1", outside)).err().map(|error| error.to_string());
+    assert_eq!(error.as_deref(), Some("the mock is a provider of its own: leave out openai_key"));
     Ok(())
 }

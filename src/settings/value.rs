@@ -2,6 +2,7 @@
 
 use super::{Kind, quoted};
 use crate::config::BaseUrl;
+use crate::money::{MOST_USD, NanoUsd};
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,10 @@ pub(super) enum Value {
     Key(Secret),
     Url(BaseUrl),
     File(PathBuf),
+    /// The word `none` in a file's place.
+    NoFile,
+    Usd(NanoUsd),
+    Percents(Vec<u8>),
 }
 
 impl Value {
@@ -39,7 +44,11 @@ impl Value {
             Kind::Word(words) if words.contains(&text.as_str()) => Ok(Self::Text(text)),
             Kind::Word(words) => Err(format!("must be {}, not {}", words.join(" or "), quoted(&text))),
             Kind::File if text.is_empty() => Err("is empty; it takes the path of a file".into()),
-            Kind::File => Ok(Self::File(text.into())),
+            Kind::FileOrNone if text.is_empty() => Err("is empty; it takes the path of a file, or none".into()),
+            Kind::FileOrNone if text == "none" => Ok(Self::NoFile),
+            Kind::File | Kind::FileOrNone => Ok(Self::File(text.into())),
+            Kind::Usd => usd(&text).map(Self::Usd),
+            Kind::Percents => percents(&text).map(Self::Percents),
         }
     }
 }
@@ -85,6 +94,31 @@ fn seconds(text: &str, zero: bool) -> Result<Duration, String> {
     seconds.filter(fits).map(Duration::from_secs_f64).ok_or_else(allowed)
 }
 
+/// An amount of dollars. Exponents are read because other languages write small numbers with them.
+pub(super) fn usd(text: &str) -> Result<NanoUsd, String> {
+    let plain =
+        text.starts_with(|c: char| c.is_ascii_digit() || c == '.') && text.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
+    let usd = if plain { text.parse::<f64>().ok() } else { None };
+    let allowed = || format!("must be an amount of US dollars from 0 to {MOST_USD}, such as 10 or 0.05, not {}", quoted(text));
+    usd.and_then(NanoUsd::from_usd).ok_or_else(allowed)
+}
+
+/// Percentages, ascending and each once. No text, or `none`: none.
+fn percents(text: &str) -> Result<Vec<u8>, String> {
+    if text.trim().is_empty() || text == "none" {
+        return Ok(Vec::new());
+    }
+    let allowed = || format!("must be whole percentages from 1 to 100 such as 50,80,95,100, or none, not {}", quoted(text));
+    let percent = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse::<u8>().ok().filter(|percent| digits && (1..=100).contains(percent)).ok_or_else(allowed)
+    };
+    let mut percents: Vec<u8> = text.split(',').map(|text| percent(text.trim())).collect::<Result<_, _>>()?;
+    percents.sort_unstable();
+    percents.dedup();
+    Ok(percents)
+}
+
 /// A host name or address without port; brackets around an IPv6 address are dropped.
 fn host(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
@@ -126,6 +160,33 @@ mod tests {
         }
         for text in ["", "0", "MiB", "1MB", "1mib", "-1", "5GiB", "99999999999999999999", "17179869184GiB", "1.5MiB"] {
             assert!(bytes(text, most).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts() {
+        for (text, nano) in
+            [("0", 0), ("10", 10_000_000_000), ("10.0", 10_000_000_000), ("0.05", 50_000_000), (".5", 500_000_000), ("1e-05", 10_000)]
+        {
+            assert_eq!(usd(text), Ok(NanoUsd(nano)), "{text}");
+        }
+        assert!(usd("1000000000").is_ok());
+        for text in
+            ["", "-1", "-0.0", "+1", "nan", "NaN", "inf", "-inf", "infinity", "$5", "5 USD", "1,5", "1e", "1e99", "1000000001", " 1"]
+        {
+            assert!(usd(text).is_err_and(|why| why.starts_with("must be an amount of US dollars from 0 to 1000000000")), "{text}");
+        }
+    }
+
+    #[test]
+    fn percentages() {
+        for (text, want) in
+            [("50,80,95,100", &[50, 80, 95, 100][..]), ("100, 1,50,1", &[1, 50, 100]), ("", &[]), (" ", &[]), ("none", &[]), ("7", &[7])]
+        {
+            assert_eq!(percents(text).as_deref(), Ok(want), "{text}");
+        }
+        for text in ["0", "101", "300", "-1", "50%", "50,", ",", "50.5", "half", "50 80"] {
+            assert!(percents(text).is_err(), "{text}");
         }
     }
 

@@ -1,12 +1,26 @@
 //! Which header fields go on. Hop-by-hop fields (RFC 9110 7.6.1) and those that `Connection` names stay behind; on the way out also the
 //! client's credentials, which were for us.
 
+use crate::call::Headers;
+
 /// Hop-by-hop fields, by RFC 9110 7.6.1 and the older names still met.
 const HOP_BY_HOP: [&str; 8] =
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "proxy-authenticate"];
 
 /// Fields of a request that are ours to set or were meant for us.
-const OURS: [&str; 7] = ["host", "authorization", "x-api-key", "api-key", "proxy-authorization", "expect", "content-length"];
+const OURS: [&str; 9] =
+    ["host", "authorization", "x-api-key", "api-key", "proxy-authorization", "expect", "content-length", "x-iron-agent", "x-agent-name"];
+
+/// The most characters of an agent's name.
+pub const MAX_LABEL: usize = 64;
+
+/// The name that a client gives itself in `x-iron-agent` or `X-Agent-Name`: a label and nothing more. Cut at [`MAX_LABEL`] characters;
+/// `None` where it is empty, no text, or has control characters.
+pub fn agent_label<'a>(headers: &Headers<'a>) -> Option<&'a str> {
+    let label = headers.text("x-iron-agent").or_else(|| headers.text("x-agent-name"))?.trim();
+    let end = label.char_indices().nth(MAX_LABEL).map_or(label.len(), |(at, _)| at);
+    Some(&label[..end]).filter(|label| !label.is_empty() && !label.chars().any(char::is_control))
+}
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|candidate| candidate.eq_ignore_ascii_case(name))
@@ -58,11 +72,29 @@ mod tests {
             ("Authorization", false, true),
             ("X-Api-Key", false, true),
             ("Content-Length", false, false),
+            ("X-Agent-Name", false, true),
+            ("x-iron-agent", false, true),
             ("retry-after", true, true),
         ] {
             let nominated = Nominated::by(connection.iter().copied());
             assert_eq!(nominated.lets_to_provider(name), to_provider, "{name}");
             assert_eq!(nominated.lets_to_client(name), to_client, "{name}");
+        }
+    }
+
+    #[test]
+    fn labels() {
+        let long = "ä".repeat(70);
+        for (name, value, label) in [
+            ("x-iron-agent", "planner", Some("planner")),
+            ("X-Agent-Name", " a b ", Some("a b")),
+            ("x-iron-agent", "", None),
+            ("x-iron-agent", "a\tb", None),
+            ("x-iron-agent", &long, Some(&long[..128])),
+            ("x-other", "x", None),
+        ] {
+            let fields = [httparse::Header { name, value: value.as_bytes() }];
+            assert_eq!(agent_label(&Headers(&fields)), label, "{name}: {value:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ([`terms`]), what a reply says it cost ([`usage`]). Pure: no socket, no clock, no decision about a caller.
 
 pub mod headers;
+mod json;
 pub mod refusal;
 pub mod route;
 pub mod scan;

@@ -1,10 +1,13 @@
 //! Finds `model` and `stream` in a JSON request body without parsing it.
 //!
 //! A walk over the outermost object that jumps over strings and nested values, stops as soon as both are found, and never allocates
-//! unless a name has escapes. It is no validator: it sees only what it passes on its way. A key written with escapes (`"mod\u0065l"`) is not
-//! recognised, and of two `model` keys the first counts, where most parsers take the last: enough to route by, not enough to bill by.
+//! unless a name has escapes. It is no validator: it sees only what it passes on its way. Of two `model` keys the first counts, where most
+//! parsers take the last: enough to route by, not enough to bill by. Under a budget [`terms::read`](super::terms::read) reads the whole
+//! body and refuses one that says a thing twice, so that what was routed is what is billed.
 
-use memchr::{memchr, memmem};
+pub use super::json::Malformed;
+use super::json::{Walk, unescape};
+use memchr::memmem;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -17,13 +20,6 @@ pub struct Facts<'a> {
     pub model_at: Option<Range<usize>>,
     /// Whether `stream` is `true`.
     pub stream: bool,
-}
-
-/// The body is not one JSON object, as far as the walk went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// The byte at which it was noticed.
-    pub at: usize,
 }
 
 /// Looks for the outermost `model` and `stream`.
@@ -40,148 +36,43 @@ pub fn scan(body: &[u8]) -> Result<Facts<'_>, Malformed> {
     let mut facts = Facts::default();
     // Whether a `stream` may come behind the model. Most bodies do not mention it there: then the walk may stop.
     let mut may_follow = None;
-    let mut walk = Walk { body, at: 0 };
+    let mut walk = Walk::new(body);
     walk.expect(b'{')?;
     if walk.next_is(b'}') {
-        return walk.end(facts);
+        return walk.end().map(|()| facts);
     }
     loop {
-        let key = walk.string()?;
-        walk.expect(b':')?;
-        walk.space();
+        let key = walk.key()?;
         let value_at = walk.at;
-        match &body[key.start + 1..key.end - 1] {
-            b"model" if walk.peek() == Some(b'"') => {
+        match key.as_deref() {
+            Some(b"model") if walk.peek() == Some(b'"') => {
                 let text = walk.string()?;
-                facts.model = unescape(&body[text.clone()]);
-                facts.model_at = Some(text);
+                if facts.model.is_none() {
+                    facts.model = unescape(&body[text.clone()]);
+                    facts.model_at = Some(text);
+                }
             }
-            b"stream" => {
+            Some(b"stream") => {
                 walk.value()?;
                 facts.stream = &body[value_at..walk.at] == b"true";
                 may_follow = Some(false);
             }
             _ => walk.value()?,
         }
-        if facts.model.is_some() && !*may_follow.get_or_insert_with(|| memmem::find(&body[walk.at..], b"\"stream\"").is_some()) {
+        if facts.model.is_some() && !*may_follow.get_or_insert_with(|| may_name_stream(&body[walk.at..])) {
             return Ok(facts);
         }
         if walk.next_is(b'}') {
-            return walk.end(facts);
+            return walk.end().map(|()| facts);
         }
         walk.expect(b',')?;
-        walk.space();
     }
 }
 
-/// A cursor over JSON text.
-struct Walk<'a> {
-    body: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Walk<'a> {
-    fn malformed<T>(&self) -> Result<T, Malformed> {
-        Err(Malformed { at: self.at })
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.body.get(self.at).copied()
-    }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    /// Skips white space and `byte`, if that is what follows.
-    fn next_is(&mut self, byte: u8) -> bool {
-        self.space();
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
-        if self.next_is(byte) {
-            self.space();
-            Ok(())
-        } else {
-            self.malformed()
-        }
-    }
-
-    /// Nothing but white space may follow the object.
-    fn end(mut self, facts: Facts<'a>) -> Result<Facts<'a>, Malformed> {
-        self.space();
-        if self.at == self.body.len() { Ok(facts) } else { self.malformed() }
-    }
-
-    /// Skips a string; its range includes the quotes.
-    fn string(&mut self) -> Result<Range<usize>, Malformed> {
-        let start = self.at;
-        if self.peek() != Some(b'"') {
-            return self.malformed();
-        }
-        self.at += 1;
-        loop {
-            let rest = self.body.get(self.at..).unwrap_or_default();
-            let Some(text) = memchr(b'"', rest).map(|end| &rest[..end]) else {
-                self.at = self.body.len();
-                return self.malformed();
-            };
-            self.at += text.len() + 1;
-            // Behind an odd number of backslashes the quote is text. Escapes are not stopped at: prose is full of line ends.
-            let backslashes = text.iter().rev().take_while(|byte| **byte == b'\\').count();
-            if backslashes % 2 == 0 {
-                return Ok(start..self.at);
-            }
-        }
-    }
-
-    /// Skips any value. Brackets are counted, not matched by kind: that is the provider's business.
-    fn value(&mut self) -> Result<(), Malformed> {
-        match self.peek() {
-            Some(b'"') => self.string().map(drop),
-            Some(b'{' | b'[') => self.nested(),
-            Some(b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
-                while matches!(self.peek(), Some(b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E')) {
-                    self.at += 1;
-                }
-                Ok(())
-            }
-            _ => self.malformed(),
-        }
-    }
-
-    fn nested(&mut self) -> Result<(), Malformed> {
-        let mut depth = 0usize;
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    self.string()?;
-                    continue;
-                }
-                Some(b'{' | b'[') => depth += 1,
-                Some(b'}' | b']') => depth -= 1,
-                Some(_) => {}
-                None => return self.malformed(),
-            }
-            self.at += 1;
-            if depth == 0 {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// The text of a quoted JSON string; borrowed when it has no escapes.
-fn unescape(quoted: &[u8]) -> Option<Cow<'_, str>> {
-    if memchr(b'\\', quoted).is_none() {
-        return std::str::from_utf8(&quoted[1..quoted.len() - 1]).ok().map(Cow::Borrowed);
-    }
-    serde_json::from_slice::<String>(quoted).ok().map(Cow::Owned)
+/// Whether a key `stream` may be in here: as it is, or with one of its letters escaped, which are `\u0061` to `\u0074`.
+fn may_name_stream(rest: &[u8]) -> bool {
+    let escaped = |at: usize| matches!(rest.get(at + 4), Some(b'6' | b'7'));
+    memmem::find(rest, b"\"stream\"").is_some() || memmem::find_iter(rest, b"\\u00").any(escaped)
 }
 
 #[cfg(test)]
@@ -206,6 +97,10 @@ mod tests {
             (r#"{"a":"\\","model":"m"}"#, Some("m"), false),
             (r#"{"a":{"b":["]}","\\\""]},"model":"m"}"#, Some("m"), false),
             (r#"{"model":"a\u0062c"}"#, Some("abc"), false),
+            (r#"{"mod\u0065l":"m","\u0073tream":true}"#, Some("m"), true),
+            (r#"{"model":"m","a":"\u00e9","strea\u006d":true}"#, Some("m"), true),
+            (r#"{"mod\u00el":"x","model":"m"}"#, Some("m"), false),
+            (r#"{"model":"first","model":"last","stream":true}"#, Some("first"), true),
             (r#"{"model":7}"#, None, false),
             (r#"{"model":null,"stream":true}"#, None, true),
             (r#"{"n":-1.5e+3,"t":true,"model":"m"}"#, Some("m"), false),

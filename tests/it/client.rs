@@ -203,9 +203,11 @@ impl Request {
         Self::post("/v1/chat/completions", r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#)
     }
 
-    /// The same as a stream.
+    /// The same as a stream, with its usage: nothing of it is edited.
     pub(crate) fn chat_stream() -> Self {
-        Self::post("/v1/chat/completions", r#"{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"hi"}]}"#)
+        let body =
+            r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]}"#;
+        Self::post("/v1/chat/completions", body)
     }
 
     /// A message to claude as a stream.

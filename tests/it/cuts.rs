@@ -41,7 +41,9 @@ fn cut_everywhere(raw: Vec<u8>, request: &Request, reset: bool, check: impl Fn(&
     let calls = raw.len() as u64 + 1;
     let (requests, failed, refused) = router.settled(calls);
     assert_eq!((requests, refused, router.stats().in_flight), (calls, 0, 0), "each is counted once");
-    assert!(failed == calls - 1 || reset, "{failed} of {calls} failed");
+    // Once the event that ends a stream has come, the call is complete, whatever becomes of the framing behind it.
+    let behind_the_end = if raw.windows(3).any(|part| part == b"\r\n0") { b"\n\r\n0\r\n\r\n".len() as u64 + 1 } else { 0 };
+    assert!((calls - 1 - behind_the_end..calls).contains(&failed) || reset, "{failed} of {calls} failed");
     length.store(raw.len(), SeqCst);
     assert!(reset || router.call(request).end == End::Whole, "alive afterwards");
 }

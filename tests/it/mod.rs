@@ -13,6 +13,7 @@ mod cuts;
 mod failures;
 mod headers;
 mod life;
+mod money;
 mod passthrough;
 mod proxied;
 mod routing;

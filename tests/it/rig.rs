@@ -55,7 +55,7 @@ impl Router {
 
     /// Its counts.
     pub(crate) fn stats(&self) -> Totals {
-        self.router.stats()
+        self.router.stats().totals
     }
 
     /// Waits until its counts are as wanted: a client may see the end of a reply before the call is settled.

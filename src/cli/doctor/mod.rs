@@ -2,6 +2,7 @@
 //! product's own client, without a key: nothing is spent. Keys are shown by their beginning and last four characters at most.
 
 mod keys;
+mod money;
 mod network;
 mod surroundings;
 
@@ -85,13 +86,14 @@ pub(super) fn run(invocation: &Invocation, outside: &Outside<'_>, console: &mut 
 
 /// Settings, keys and files; the config to try the network with, if there is one.
 fn settings(given: &Settings, outside: &Outside<'_>, report: &mut Report) -> Option<Checked> {
-    let settings = match given.clone().complete(outside) {
+    let mut settings = match given.clone().complete(outside) {
         Ok(settings) => settings,
         Err(error) => {
             report.error("settings", &error);
             return None;
         }
     };
+    settings.keep_usual_ledger(outside);
     keys::check(&settings, outside, report);
     match settings.check(outside) {
         Ok(checked) => {
@@ -99,6 +101,7 @@ fn settings(given: &Settings, outside: &Outside<'_>, report: &mut Report) -> Opt
             let mode = if checked.config.control.is_some() { "server mode" } else { "direct mode" };
             report.ok("settings", format!("{mode}; providers: {}", names.join(", ")));
             keys::check_token(&checked, report);
+            money::check(&settings, &checked, outside, report);
             Some(checked)
         }
         Err(error) => {

@@ -172,13 +172,13 @@ mod tests {
     #[test]
     fn misspelt_variables() {
         let mut report = Report::default();
-        let names = ["IRON_PROT", "IRON_PORT", "IRON_LOG", "IRONING", "IRON_BUDGET"];
+        let names = ["IRON_PROT", "IRON_PORT", "IRON_LOG", "IRONING", "IRON_BUDGET", "IRON_PII"];
         check_variable_names(names.iter().map(OsString::from), &mut report);
         let told: Vec<_> = report.findings.iter().map(|finding| format!("{}; {}", finding.what, finding.mend)).collect();
         assert_eq!(
             told,
             [
-                "IRON_BUDGET is set, but there is no such setting; see the variables in `iron-runtime serve --help`",
+                "IRON_PII is set, but there is no such setting; see the variables in `iron-runtime serve --help`",
                 "IRON_PROT is set, but there is no such setting; did you mean IRON_PORT?"
             ]
         );

@@ -1,7 +1,9 @@
 //! `demo`: the whole product on one machine. A mock provider, a router in front of it, and real requests over real sockets.
 //!
 //! The router's own delay is measured, not guessed: a second mock that answers at once is asked directly and through a second router, in
-//! turns, and the medians are subtracted.
+//! turns, and the medians are subtracted. Then a budget is spent, see [`money`].
+
+mod money;
 
 use super::args::Invocation;
 use super::chat::{self, Answer, Failure, Question};
@@ -69,11 +71,13 @@ fn show(port: u16, json: bool, stays: bool, outside: &Outside<'_>, console: &mut
     let mock = Mock::start(MockConfig { latency: ms(20), events: 20, spacing: ms(5), ..MockConfig::default() })?;
     let mut router = LlmRouter::start(Config { port, ..config_for(&mock)? })?;
     let accounts = accounts(&router)?;
-    let ok = accounts.iter().all(|account| account.result.is_ok());
+    let spent = money::spend()?;
+    let ok = accounts.iter().all(|account| account.result.is_ok()) && spent.is_right();
     if json {
-        console.line(&as_json(&accounts, ok).to_string());
+        console.line(&as_json(&accounts, &spent, ok).to_string());
     } else {
         tell(&accounts, console);
+        spent.tell(console);
         console.line(&how_to_try(&router, stays));
     }
     if stays {
@@ -176,7 +180,7 @@ fn figures(answer: &Answer, account: &Account) -> String {
     )
 }
 
-fn as_json(accounts: &[Account], ok: bool) -> serde_json::Value {
+fn as_json(accounts: &[Account], spent: &money::Spent, ok: bool) -> serde_json::Value {
     let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let request = |account: &Account| {
         let mut request = json!({ "protocol": account.protocol.as_str(), "model": account.model, "stream": account.stream });
@@ -196,7 +200,7 @@ fn as_json(accounts: &[Account], ok: bool) -> serde_json::Value {
         }
         request
     };
-    json!({ "ok": ok, "requests": accounts.iter().map(request).collect::<Vec<_>>() })
+    json!({ "ok": ok, "requests": accounts.iter().map(request).collect::<Vec<_>>(), "budget": spent.as_json() })
 }
 
 /// The exact lines to try it by hand.

@@ -1,0 +1,63 @@
+//! Rows and places for the tests of the ledger.
+
+use crate::call::{End, Outcome};
+use crate::clock::UnixMs;
+use crate::money::{NanoUsd, Tier, Usage};
+use crate::row::{Bill, RequestInfo, Row};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A call that cost as many nano-dollars as its number.
+pub(super) fn row(serial: u64) -> Row {
+    Row {
+        info: RequestInfo {
+            serial,
+            at: UnixMs(1_700_000_000_000 + serial),
+            agent: Some(if serial.is_multiple_of(2) { "even" } else { "odd" }.into()),
+            upstream: "openai".into(),
+            method: "POST".into(),
+            path: "/v1/chat/completions".into(),
+            model: Some("gpt-4o-mini".into()),
+            stream: true,
+        },
+        outcome: Outcome {
+            status: 200,
+            end: End::Complete,
+            reply_bytes: 100,
+            first_byte: Some(Duration::from_micros(500)),
+            total: Duration::from_millis(2),
+        },
+        bill: Bill {
+            usage: Some(Usage { input: 10, output: 5, ..Usage::default() }),
+            cost: Some(NanoUsd(serial)),
+            estimated: true,
+            price: None,
+            tier: Tier::Standard,
+        },
+        code: None,
+    }
+}
+
+#[cfg(feature = "ledger")]
+/// A directory of a test's own, removed at its end.
+pub(super) struct Dir(PathBuf);
+
+impl Dir {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A new directory.
+pub(super) fn dir() -> Dir {
+    let dir = std::env::temp_dir().join(format!("iron-ledger-{}", super::entry::run_id().expect("random")));
+    std::fs::create_dir(&dir).expect("a new directory");
+    Dir(dir)
+}

@@ -1,0 +1,124 @@
+//! A call that was admitted and has not been settled. It is settled once, on every way out: by the relay just before the client sees the
+//! end, by the exchange when there was no reply, or when it is dropped.
+
+use super::exchange::{Proxy, Routed};
+use crate::call::{End, Hold, Outcome};
+use crate::event::Event;
+use crate::money::{Price, Reported, Terms};
+use crate::policy::{self, Ended};
+use crate::row::{Bill, RequestInfo, Row};
+use crate::wire::terms::{self, Metering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a call is settled by.
+pub(super) struct Money {
+    /// Whether its reply tells what it cost.
+    pub(super) metering: Metering,
+    /// The price of its model.
+    pub(super) price: Option<Arc<Price>>,
+    /// Whether the control server's lease pays.
+    pub(super) leased: bool,
+}
+
+/// How far the exchange has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Whether the request had left for the upstream.
+    pub(super) sent: bool,
+    /// The status of the upstream's reply; 0: none came.
+    pub(super) status: u16,
+    /// Whether it is a stream of events that can be read.
+    pub(super) streamed: bool,
+    /// Bytes of the reply's body that came.
+    pub(super) received: u64,
+    /// Bytes of it that went to the client.
+    pub(super) passed: u64,
+    /// From the request's last byte read to the reply's first byte written.
+    pub(super) first_byte: Option<Duration>,
+}
+
+/// An admitted call.
+pub(super) struct Open<'p> {
+    proxy: &'p Proxy,
+    routed: &'p Routed<'p>,
+    money: &'p Money,
+    hold: Option<(Hold, RequestInfo)>,
+    /// What happened, to be told when the client has its reply.
+    told: Option<Arc<Row>>,
+    clamp: Option<u64>,
+    /// How far it came; where it is dropped unsettled, this is what it is settled by.
+    pub(super) progress: Progress,
+    started: Instant,
+}
+
+impl<'p> Open<'p> {
+    /// The call begins.
+    pub(super) fn new(proxy: &'p Proxy, hold: Hold, routed: &'p Routed<'p>, money: &'p Money, started: Instant) -> Self {
+        let info = proxy.info(routed, hold.serial);
+        if log::log_enabled!(log::Level::Debug) {
+            super::tell::log(&Event::RequestStarted(Arc::new(info.clone())));
+        }
+        let clamp = hold.clamp();
+        Self { proxy, routed, money, hold: Some((hold, info)), told: None, clamp, progress: Progress::default(), started }
+    }
+
+    /// Whether the reply's bytes tell what the call costs.
+    pub(super) fn is_metered(&self) -> bool {
+        self.money.metering == Metering::Read
+    }
+
+    /// Whether it is over.
+    pub(super) fn is_settled(&self) -> bool {
+        self.hold.is_none()
+    }
+
+    /// Settles the call with what the provider reported; later calls do nothing. When this returns, the row is in the ledger.
+    pub(super) fn settle(&mut self, end: End, reported: &Reported) {
+        self.close(self.progress.status, end, reported, None);
+    }
+
+    /// Settles a call that we answer ourselves, because there is no reply to pass on.
+    pub(super) fn settle_answered(&mut self, status: u16, code: &'static str) {
+        self.close(status, End::UpstreamFailed, &Reported::default(), Some(code));
+    }
+
+    fn close(&mut self, status: u16, end: End, reported: &Reported, code: Option<&'static str>) {
+        let Some((hold, info)) = self.hold.take() else { return };
+        let Progress { passed, first_byte, .. } = self.progress;
+        let outcome = Outcome { status, end, reply_bytes: passed, first_byte, total: self.started.elapsed() };
+        let row = Arc::new(Row { info, outcome, bill: self.bill(end, reported), code });
+        self.proxy.keep(&row, self.money.leased);
+        let crossings = self.proxy.purse().settle(hold, &row);
+        self.proxy.tell_crossings(crossings);
+        self.told = Some(row);
+    }
+
+    fn bill(&self, end: End, reported: &Reported) -> Bill {
+        let Progress { sent, status, streamed, received, .. } = self.progress;
+        match &self.money.metering {
+            Metering::Free => Bill::nothing(),
+            Metering::Unbounded(_) if !sent || status != 0 && !(200..300).contains(&status) => Bill::nothing(),
+            Metering::Unbounded(_) => Bill::default(),
+            Metering::Read => {
+                let ended = Ended { sent, status, streamed, reply_bytes: received, end, clamp: self.clamp };
+                policy::bill(self.money.price.as_ref(), reported, || self.terms(), &ended)
+            }
+        }
+    }
+
+    /// The terms of the request, read again where nobody needed them before. What was admitted can be read.
+    fn terms(&self) -> Terms {
+        let body = self.routed.body_bytes().unwrap_or_default();
+        terms::read(self.routed.call.endpoint, body).map(|reading| reading.terms).unwrap_or_default()
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.close(self.progress.status, End::Abandoned, &Reported::default(), None);
+        if let Some(row) = self.told.take() {
+            self.proxy.tell(|| Event::closing(row));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The policy's state, shared: one short lock around its pure functions, and the line of calls that wait until others have settled.
+
+use crate::call::{Hold, Refusal, Verdict};
+use crate::event::Crossing;
+use crate::http::Client;
+use crate::policy::{self, Ask, State};
+use crate::row::Row;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often a waiting call looks whether its client is still there.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The state, its lock and its line.
+pub(crate) struct Purse {
+    state: Mutex<State>,
+    /// Something was settled, or a limit has changed.
+    freed: Condvar,
+    /// How long a call waits.
+    wait: Duration,
+    /// Whether the router has a budget now: without one a call's worst case need not be known.
+    limited: AtomicBool,
+}
+
+/// Why a call was not admitted.
+pub(crate) enum Denied {
+    /// To be answered to the client.
+    Refused(Refusal),
+    /// The client left while it waited.
+    ClientGone,
+}
+
+impl Purse {
+    /// A state and the longest wait.
+    pub(crate) fn new(state: State, wait: Duration) -> Self {
+        let limited = AtomicBool::new(state.budget().is_some());
+        Self { state: Mutex::new(state), freed: Condvar::new(), wait, limited }
+    }
+
+    /// Looks at the state, or changes it in a way that lets nobody waiting go on.
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
+        look(&mut self.lock())
+    }
+
+    /// Changes limits: whoever waits looks again.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        self.limited.store(state.budget().is_some(), Ordering::Relaxed);
+        drop(state);
+        self.freed.notify_all();
+        result
+    }
+
+    /// Whether the router has a budget.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limited.load(Ordering::Relaxed)
+    }
+
+    /// Admits a call, after a wait if only others' holds are in its way.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub(crate) fn admit(&self, ask: &Ask<'_>, client: &Client) -> Result<Hold, Denied> {
+        let begun = Instant::now();
+        let mut ticket = None;
+        let mut state = self.lock();
+        loop {
+            let waited = ticket.is_some();
+            let verdict = policy::admit(&mut state, ask, ticket.take(), super::tell::now());
+            if waited && !matches!(verdict, Verdict::Wait(_)) && state.waiting() > 0 {
+                // Who stood behind may be next.
+                self.freed.notify_all();
+            }
+            let waiting = match verdict {
+                Verdict::Forward(hold) => return Ok(hold),
+                Verdict::Refuse(refused) => return Err(Denied::Refused(refused)),
+                Verdict::Wait(ticket) => ticket,
+            };
+            let left = self.wait.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                let refused = policy::give_up(&mut state, ask, waiting);
+                self.freed.notify_all();
+                return Err(Denied::Refused(refused));
+            }
+            state = self.freed.wait_timeout(state, left.min(LOOK)).unwrap_or_else(PoisonError::into_inner).0;
+            if client.gone() {
+                policy::leave(&mut state, waiting);
+                self.freed.notify_all();
+                return Err(Denied::ClientGone);
+            }
+            ticket = Some(waiting);
+        }
+    }
+
+    /// Settles a call and wakes who waits.
+    pub(crate) fn settle(&self, hold: Hold, row: &Row) -> Vec<Crossing> {
+        let mut state = self.lock();
+        let crossings = policy::settle(&mut state, hold, row, super::tell::now());
+        let waiting = state.waiting() > 0;
+        drop(state);
+        if waiting {
+            self.freed.notify_all();
+        }
+        crossings
+    }
+
+    /// A panic elsewhere leaves sums that are still right: every change is a whole one.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
