@@ -7,7 +7,7 @@
 //!
 //! Vocabulary (values; no I/O, no policy): [`error`], [`clock`], [`secret`], [`call`] (the types of a request's journey: read it first),
 //! [`event`], [`config`], [`provider`], [`money`] (amounts, tokens, prices), [`row`] (what is kept of a call),
-//! [`tally`] (sums of rows), [`outbox`] (what must reach the control server).
+//! [`tally`] (sums of rows), [`outbox`] (what waits for the control server).
 //!
 //! On it stand three layers that do not see each other: `http` (one synchronous HTTP/1.1 server that knows nothing of LLMs), `wire`
 //! (bytes to values and back: routing, headers, refusals, events of a stream) and `policy` (pure decisions: `admit` and `settle`).

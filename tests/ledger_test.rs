@@ -3,7 +3,7 @@
 use iron_runtime::call::{End, Outcome};
 use iron_runtime::ledger::{Entry, Filter, Ledger, Report};
 use iron_runtime::money::{Card, NanoUsd, Price, Rates, Tier, Usage};
-use iron_runtime::outbox::{Item, ItemKind, LeaseStore, Outbox, SavedLease};
+use iron_runtime::outbox::{Item, ItemKind, Leases, Outbox, SavedLease};
 use iron_runtime::row::{Bill, Books, RequestInfo, Row};
 use iron_runtime::{Error, UnixMs};
 use std::collections::HashMap;
@@ -147,15 +147,11 @@ fn child() {
             say(format!("kept {kept}\nwhy {why}\nready {}", ledger.ready().is_err()));
         }
         "leaser" => {
-            let lease = SavedLease {
-                lease_id: "lease_a".into(),
-                server_url: "http://control".into(),
-                granted_micro_usd: 100,
-                ..SavedLease::default()
-            };
-            ledger.opened(&lease).expect("kept");
+            let lease =
+                SavedLease { lease_id: "lease_a".into(), server: "http://control".into(), granted_micro: 100, ..SavedLease::default() };
+            ledger.save_lease(&lease).expect("kept");
             let item = Item { kind: ItemKind::Report, key: "report-1".into(), body: "{\"cost\":7}".into() };
-            let spent = SavedLease { spent_micro_usd: 7, ..lease };
+            let spent = SavedLease { spent_micro: 7, ..lease };
             ledger.record_all(&Arc::new(row(1)), &[item], Some(&spent)).expect("kept");
             say("kept 1".into());
             let _ = std::io::stdin().read(&mut [0]);
@@ -417,18 +413,19 @@ fn leases_of_the_killed_are_found_and_those_of_the_living_left_alone() {
     let mut output = BufReader::new(child.stdout.take().expect("piped"));
     assert!(output.by_ref().lines().map_while(Result::ok).any(|line| line == "kept 1"));
     let ledger = Ledger::open(&place.ledger()).expect("a ledger");
-    assert!(ledger.open_leases().expect("readable").is_empty(), "its owner lives");
+    assert!(ledger.open_leases("http://control").expect("readable").is_empty(), "its owner lives");
     drop(ledger);
     child.kill().expect("SIGKILL");
     child.wait().expect("its end");
     let ledger = Ledger::open(&place.ledger()).expect("a ledger");
-    let leases = ledger.open_leases().expect("readable");
-    assert_eq!(leases.iter().map(|lease| (lease.lease_id.as_str(), lease.spent_micro_usd)).collect::<Vec<_>>(), [("lease_a", 7)]);
+    let leases = ledger.open_leases("http://control").expect("readable");
+    assert_eq!(leases.iter().map(|lease| (lease.lease_id.as_str(), lease.spent_micro)).collect::<Vec<_>>(), [("lease_a", 7)]);
     assert_eq!(ledger.pending(9).expect("readable").len(), 1);
-    ledger.opened(&SavedLease { spent_micro_usd: 5, ..leases[0].clone() }).expect("kept");
-    assert_eq!(ledger.open_leases().expect("readable")[0].spent_micro_usd, 7, "it never falls");
-    ledger.closed("lease_a").expect("kept");
-    assert!(ledger.open_leases().expect("readable").is_empty());
+    ledger.save_lease(&SavedLease { spent_micro: 5, ..leases[0].clone() }).expect("kept");
+    assert_eq!(ledger.open_leases("http://control").expect("readable")[0].spent_micro, 7, "it never falls");
+    assert!(ledger.open_leases("http://other").expect("readable").is_empty());
+    ledger.close_lease("lease_a").expect("kept");
+    assert!(ledger.open_leases("http://control").expect("readable").is_empty());
 }
 
 #[test]

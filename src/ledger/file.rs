@@ -10,7 +10,7 @@ use super::report::{Filter, Report, resolved};
 use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::money::{NanoUsd, Price, Rates, Tier};
-use crate::outbox::{Item, ItemKind, LeaseStore, Outbox, SavedLease};
+use crate::outbox::{Item, ItemKind, Leases, Outbox, SavedLease};
 use crate::row::{Books, Row};
 use rusqlite::{Row as SqlRow, params};
 use std::collections::HashMap;
@@ -189,6 +189,10 @@ impl Books for Ledger {
         self.record_all(row, &[], None)
     }
 
+    fn record_with(&self, row: &Arc<Row>, items: &[Item], lease: Option<&SavedLease>) -> Result<bool, Error> {
+        self.record_all(row, items, lease).map(|()| true)
+    }
+
     fn ready(&self) -> Result<(), Error> {
         self.keeper.ready()
     }
@@ -212,27 +216,26 @@ impl Outbox for Ledger {
     }
 }
 
-impl LeaseStore for Ledger {
-    fn opened(&self, lease: &SavedLease) -> Result<(), Error> {
+impl Leases for Ledger {
+    fn save_lease(&self, lease: &SavedLease) -> Result<(), Error> {
         self.append(|frame| frame.lease(lease))
     }
 
-    fn closed(&self, lease_id: &str) -> Result<(), Error> {
+    fn close_lease(&self, lease_id: &str) -> Result<(), Error> {
         self.append(|frame| frame.lease_closed(lease_id))
     }
 
-    /// Those of dead runs are this run's since it was opened; its own are among them.
-    fn open_leases(&self) -> Result<Vec<SavedLease>, Error> {
-        let sql = "SELECT lease_id, server_url, provider, granted_micro_usd, spent_micro_usd, run FROM leases WHERE run = ? AND ? > 0 \
+    fn open_leases(&self, server: &str) -> Result<Vec<SavedLease>, Error> {
+        let sql = "SELECT lease_id, server, provider, granted_micro, spent_micro, token_hash FROM leases WHERE run = ? AND server = ? \
                    ORDER BY rowid";
-        self.select(sql, &1, |row| {
+        self.select(sql, &server, |row| {
             Ok(SavedLease {
                 lease_id: row.get(0)?,
-                server_url: row.get(1)?,
+                server: row.get(1)?,
                 provider: row.get(2)?,
-                granted_micro_usd: row.get::<_, i64>(3)?.max(0).cast_unsigned(),
-                spent_micro_usd: row.get::<_, i64>(4)?.max(0).cast_unsigned(),
-                run: row.get(5)?,
+                granted_micro: row.get::<_, i64>(3)?.max(0).cast_unsigned(),
+                spent_micro: row.get::<_, i64>(4)?.max(0).cast_unsigned(),
+                token_hash: row.get(5)?,
             })
         })
     }

@@ -95,9 +95,9 @@ impl<'c> Intake<'c> {
             bound: work.prepare("DELETE FROM outbox WHERE id <= ? AND kind = 'event'")?,
             done: work.prepare("DELETE FROM outbox WHERE key = ?")?,
             lease: work.prepare(
-                "INSERT INTO leases (lease_id, run, server_url, provider, granted_micro_usd, spent_micro_usd) VALUES (?, ?, ?, ?, ?, ?) \
-                 ON CONFLICT DO UPDATE SET granted_micro_usd = max(granted_micro_usd, excluded.granted_micro_usd), \
-                 spent_micro_usd = max(spent_micro_usd, excluded.spent_micro_usd)",
+                "INSERT INTO leases (lease_id, run, server, provider, token_hash, granted_micro, spent_micro) VALUES (?, ?, ?, ?, ?, ?, ?) \
+                 ON CONFLICT DO UPDATE SET granted_micro = max(granted_micro, excluded.granted_micro), \
+                 spent_micro = max(spent_micro, excluded.spent_micro)",
             )?,
             closed: work.prepare("DELETE FROM leases WHERE lease_id = ?")?,
         })
@@ -145,8 +145,8 @@ impl<'c> Intake<'c> {
     }
 
     fn lease(&mut self, lease: &SavedLease) -> rusqlite::Result<()> {
-        let SavedLease { lease_id, server_url, provider, granted_micro_usd, spent_micro_usd, .. } = lease;
-        self.lease.execute(params![lease_id, self.run, server_url, provider, int(*granted_micro_usd), int(*spent_micro_usd)]).map(drop)
+        let SavedLease { lease_id, server, provider, granted_micro, spent_micro, token_hash } = lease;
+        self.lease.execute(params![lease_id, self.run, server, provider, token_hash, int(*granted_micro), int(*spent_micro)]).map(drop)
     }
 }
 

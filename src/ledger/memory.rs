@@ -1,12 +1,16 @@
-//! Books in memory: for routers without a ledger file. Bounded, and gone with the process.
+//! Books and outbox in memory: for routers without a ledger file. Bounded, and gone with the process.
 
 use crate::error::Error;
+use crate::outbox::{Item, Outbox};
 use crate::row::{Books, Row};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Rows kept by [`Memory`].
 pub const MAX_ROWS: usize = 10_000;
+
+/// Items kept by [`MemoryOutbox`].
+pub const MAX_ITEMS: usize = 10_000;
 
 /// The last [`MAX_ROWS`] rows.
 ///
@@ -44,6 +48,62 @@ impl Books for Memory {
     }
 }
 
+/// An outbox of at most [`MAX_ITEMS`]; the oldest are dropped, counted, when more wait.
+#[derive(Debug, Default)]
+pub struct MemoryOutbox {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    dropped: u64,
+}
+
+impl MemoryOutbox {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many items were dropped because too many waited.
+    pub fn dropped(&self) -> u64 {
+        guard(&self.waiting).dropped
+    }
+}
+
+impl Outbox for MemoryOutbox {
+    /// Keys are the caller's to keep apart: ten thousand are not searched on a request's thread.
+    fn put(&self, item: Item) -> Result<(), Error> {
+        let mut waiting = guard(&self.waiting);
+        waiting.items.push_back(item);
+        if waiting.items.len() <= MAX_ITEMS {
+            return Ok(());
+        }
+        waiting.items.pop_front();
+        waiting.dropped += 1;
+        let dropped = waiting.dropped;
+        drop(waiting);
+        if dropped.is_power_of_two() {
+            log::warn!("{MAX_ITEMS} items wait for the control server; {dropped} of the oldest dropped so far");
+        }
+        Ok(())
+    }
+
+    fn pending(&self, limit: usize) -> Result<Vec<Item>, Error> {
+        Ok(guard(&self.waiting).items.iter().take(limit).cloned().collect())
+    }
+
+    fn done(&self, key: &str) -> Result<(), Error> {
+        let mut waiting = guard(&self.waiting);
+        // Nearly always the first: items are sent in order.
+        if let Some(at) = waiting.items.iter().position(|item| item.key == key) {
+            waiting.items.remove(at);
+        }
+        Ok(())
+    }
+}
+
 /// The lock, also after a panic elsewhere: what it guards is whole after every statement.
 pub(super) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -53,6 +113,7 @@ pub(super) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::super::sample;
     use super::*;
+    use crate::outbox::ItemKind;
 
     #[test]
     fn the_last_rows_are_kept_newest_first() {
@@ -64,5 +125,18 @@ mod tests {
         assert_eq!(rows.len(), MAX_ROWS);
         assert_eq!((rows[0].info.serial, rows[MAX_ROWS - 1].info.serial), (MAX_ROWS as u64 + 5, 6));
         assert_eq!(memory.rows(2).iter().map(|row| row.info.serial).collect::<Vec<_>>(), [10_005, 10_004]);
+    }
+
+    #[test]
+    fn the_oldest_items_go_when_too_many_wait() {
+        let outbox = MemoryOutbox::new();
+        for n in 0..MAX_ITEMS + 3 {
+            outbox.put(Item { kind: ItemKind::Event, key: n.to_string(), body: "{}".into() }).expect("memory");
+        }
+        let first = outbox.pending(1).expect("memory");
+        assert_eq!((first[0].key.as_str(), outbox.dropped()), ("3", 3));
+        outbox.done("3").expect("memory");
+        assert_eq!(outbox.pending(1).expect("memory")[0].key, "4");
+        assert_eq!(outbox.pending(usize::MAX).expect("memory").len(), MAX_ITEMS - 1);
     }
 }

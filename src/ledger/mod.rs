@@ -35,6 +35,6 @@ mod sample;
 pub use entry::Entry;
 #[cfg(feature = "ledger")]
 pub use file::Ledger;
-pub use memory::{MAX_ROWS, Memory};
+pub use memory::{MAX_ITEMS, MAX_ROWS, Memory, MemoryOutbox};
 #[cfg(feature = "ledger")]
 pub use report::{Filter, Report, Rows};

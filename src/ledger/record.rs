@@ -119,11 +119,11 @@ impl Frame {
     /// A lease, or what is new of it.
     pub(super) fn lease(&mut self, lease: &SavedLease) {
         self.0.push(LEASE);
-        for text in [&lease.lease_id, &lease.server_url, &lease.provider] {
+        for text in [&lease.lease_id, &lease.server, &lease.provider, &lease.token_hash] {
             self.text(text);
         }
-        self.number(signed(lease.granted_micro_usd));
-        self.number(signed(lease.spent_micro_usd));
+        self.number(signed(lease.granted_micro));
+        self.number(signed(lease.spent_micro));
     }
 
     /// A lease that is no more.
@@ -295,11 +295,11 @@ impl Input<'_> {
     fn lease(&mut self) -> Option<SavedLease> {
         Some(SavedLease {
             lease_id: self.text()?,
-            server_url: self.text()?,
+            server: self.text()?,
             provider: self.text()?,
-            run: String::new(),
-            granted_micro_usd: self.number()?,
-            spent_micro_usd: self.number()?,
+            token_hash: self.text()?,
+            granted_micro: self.number()?,
+            spent_micro: self.number()?,
         })
     }
 }
@@ -385,9 +385,9 @@ mod tests {
         let item = Item { kind: ItemKind::Report, key: "k".into(), body: "{\"a\":1}".into() };
         let lease = SavedLease {
             lease_id: "lease_1".into(),
-            server_url: "http://c".into(),
-            granted_micro_usd: 10,
-            spent_micro_usd: 3,
+            server: "http://c".into(),
+            granted_micro: 10,
+            spent_micro: 3,
             ..SavedLease::default()
         };
         let bytes = frame(|frame| {

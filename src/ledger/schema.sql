@@ -65,8 +65,9 @@ CREATE TABLE outbox (
 CREATE TABLE leases (
     lease_id TEXT PRIMARY KEY,
     run TEXT NOT NULL,
-    server_url TEXT NOT NULL,
+    server TEXT NOT NULL,
     provider TEXT NOT NULL,
-    granted_micro_usd INTEGER NOT NULL,
-    spent_micro_usd INTEGER NOT NULL
+    token_hash TEXT NOT NULL,
+    granted_micro INTEGER NOT NULL,
+    spent_micro INTEGER NOT NULL
 );

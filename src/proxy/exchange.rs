@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::event::{Crossing, Event};
 use crate::http::{Body, BodyBuffer, BodyError, Client, Responder, Service, Violation};
 use crate::money::Reported;
-use crate::outbox::{LeaseStore, Outbox};
+use crate::outbox::{Leases as LeaseStore, Outbox};
 use crate::policy::{self, AccessRules, Ask, Prices, Quote, State, Stats};
 use crate::row::{self, Bill, Books, RequestInfo, Row};
 use crate::wire::route::{self, Table, Target};
@@ -432,26 +432,29 @@ impl Proxy {
         let serial = self.purse.with(policy::next_serial);
         let outcome = Outcome::failed(rendered.status, End::Refused, started.elapsed());
         let row = Arc::new(Row { info: self.info(routed, serial), outcome, bill: Bill::nothing(), code: Some(reason.code()) });
-        self.keep(&row);
+        self.keep(&row, false);
         self.purse.with(|state| policy::refuse(state, &row));
         self.tell(|| Event::closing(row));
     }
 
-    /// Puts a row into the ledger; a row that can't be kept is told as loudly as can be.
-    pub(super) fn keep(&self, row: &Arc<Row>) {
-        if let Err(fault) = self.books.record(row) {
+    /// Puts a row into the ledger, and with it what the control server must hear of it: all of it survives, or nothing. A row that can't
+    /// be kept is told as loudly as can be.
+    pub(super) fn keep(&self, row: &Arc<Row>, leased: bool) {
+        let kept = match &self.leases {
+            None => self.books.record(row),
+            Some(leases) => {
+                let mut note = leases.note(row, leased);
+                let kept = self.books.record_with(row, &note.items, note.lease.as_ref());
+                if !matches!(kept, Ok(true)) {
+                    leases.put(std::mem::take(&mut note.items));
+                }
+                leases.noted(&note);
+                kept.map(drop)
+            }
+        };
+        if let Err(fault) = kept {
             super::tell::log(&Event::LedgerFailed { at: super::tell::now(), why: fault.to_string() });
         }
-    }
-
-    /// Tells the control server of a settled call: what its lease paid, and in an event what happened.
-    pub(super) fn report(&self, row: &Row, leased: bool) {
-        let Some(leases) = &self.leases else { return };
-        if leased {
-            leases.settled(row);
-        }
-        #[cfg(feature = "analytics")]
-        leases.tell(row);
     }
 
     /// Sends what waits for the control server and returns its lease. For when no call is under way any more.

@@ -22,6 +22,18 @@ pub(super) fn run() -> String {
     text
 }
 
+/// What texts are known again by, without being kept: the beginning of their SHA-256, 16 hexadecimal digits.
+pub(super) fn hash(parts: &[&str]) -> String {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part.as_bytes());
+    }
+    let mut text = String::with_capacity(16);
+    context.finish().as_ref()[..8].iter().for_each(|byte| push_hex(&mut text, *byte));
+    text
+}
+
 /// A random share of 1, for waits that must not fall together.
 pub(super) fn share() -> f64 {
     f64::from(random::<1>()[0]) / 255.0
@@ -55,5 +67,14 @@ mod tests {
         assert!(matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
         assert_ne!(id, uuid4());
         assert_eq!(run().len(), 16);
+    }
+
+    #[test]
+    fn hashes_tell_texts_apart() {
+        assert_eq!(hash(&["a", "bc"]), hash(&["a", "bc"]));
+        for other in [["ab", "c"], ["abc", ""], ["a", "bd"]] {
+            assert_ne!(hash(&["a", "bc"]), hash(&other));
+        }
+        assert_eq!(hash(&[]), "e3b0c44298fc1c14", "SHA-256 of nothing");
     }
 }

@@ -1,6 +1,6 @@
 //! Server mode's budget: money lent by the control server, asked for when it is first needed, spent without asking, reported and given back.
 //!
-//! A call that a lease must pay for passes [`Leases::ensure`] before it is admitted and [`Leases::settled`] after it is settled. In between
+//! A call that a lease must pay for passes [`Leases::ensure`] before it is admitted and [`Leases::note`] when its row is kept. In between
 //! the budget's state machine decides, as for any other limit; it hears of the lease through [`LeaseAccount`]. The rules:
 //!
 //! - No lease: one handshake at a time, however many calls want it; those that wait share its result, also a failure, which is remembered
@@ -21,7 +21,7 @@ use crate::call::{Protocol, Reason, Refusal};
 use crate::config::Control;
 use crate::error::Error;
 use crate::money::NanoUsd;
-use crate::outbox::{Item, ItemKind, LeaseStore, Outbox, SavedLease};
+use crate::outbox::{Item, ItemKind, Leases as LeaseStore, Outbox, SavedLease};
 use crate::row::Row;
 use book::{Action, Book, Charge, Closing};
 use serde::Serialize;
@@ -74,6 +74,17 @@ pub(crate) struct Leases {
     pid: u32,
 }
 
+/// What is to be sent because of a call.
+#[derive(Debug, Default)]
+#[must_use = "what is noted must be put into the outbox and said to be there"]
+pub(crate) struct Note {
+    /// For the outbox.
+    pub(crate) items: Vec<Item>,
+    /// What is new of the lease, for its store.
+    pub(crate) lease: Option<SavedLease>,
+    serial: Option<u64>,
+}
+
 /// What requests and the background thread share.
 pub(super) struct Shared {
     pub(super) client: Client,
@@ -82,6 +93,9 @@ pub(super) struct Shared {
     pub(super) store: Option<Arc<dyn LeaseStore>>,
     /// The id of this run; begins the ids of its reports.
     run: String,
+    /// Server and token, as a hash: begins the keys of what lies in the outbox.
+    account_hash: String,
+    token_hash: String,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
     call_limit: Duration,
     book: Mutex<Book>,
@@ -105,6 +119,8 @@ impl Leases {
     }
 
     fn start(shared: Shared) -> Result<Self, Error> {
+        // Here and not in the thread: after this, leases of our own come into the store.
+        shared.recover();
         let shared = Arc::new(shared);
         let its = shared.clone();
         let thread = std::thread::Builder::new().name("iron-sync".into()).spawn(move || sync::run(&its));
@@ -138,40 +154,58 @@ impl Leases {
         }
     }
 
-    /// A call that a lease paid for is settled: what it cost will be reported. Cheap, but for the outbox's own [`Outbox::put`].
-    pub(crate) fn settled(&self, row: &Row) {
-        let cost = row.bill.cost.unwrap_or_default();
-        if cost == NanoUsd::ZERO && row.bill.usage.is_none() {
-            return;
-        }
+    /// What is to be sent because of a settled call; `leased`: a lease pays for it. Whoever keeps the call's row puts the items into the
+    /// outbox with it, at one stroke where the ledger can, and says so with [`Leases::noted`]. Cheap: no I/O.
+    pub(crate) fn note(&self, row: &Row, leased: bool) -> Note {
         let shared = &self.shared;
-        let Some(charge) = shared.lock().charge(cost) else { return };
-        if let Err(error) = shared.outbox.put(shared.report(&charge, row)) {
-            log::warn!("{} micro-USD can't be reported one by one, only when the lease is returned: {error}", charge.micro);
+        let mut note = Note::default();
+        let cost = row.bill.cost.unwrap_or_default();
+        if leased && (cost > NanoUsd::ZERO || row.bill.usage.is_some()) {
+            let mut book = shared.lock();
+            if let Some(charge) = book.charge(cost) {
+                note.lease = shared.saved_now(&book);
+                drop(book);
+                note.items.push(shared.report(&charge, row));
+                note.serial = Some(charge.serial);
+            }
         }
-        shared.lock().put(charge.serial);
-        shared.changed.notify_all();
+        #[cfg(feature = "analytics")]
+        note.items.push(shared.keyed(super::analytics::event_item(row)));
+        note
+    }
+
+    /// What was noted lies in the outbox, or is lost: the background thread takes it from there.
+    pub(crate) fn noted(&self, note: &Note) {
+        let mut book = self.shared.lock();
+        match note.serial {
+            Some(serial) => book.put(serial),
+            None => book.unsent = true,
+        }
+        drop(book);
+        self.shared.changed.notify_all();
+    }
+
+    /// Puts items into the outbox that were not kept with their row.
+    pub(crate) fn put(&self, items: Vec<Item>) {
+        for item in items {
+            if let Err(error) = self.shared.outbox.put(item) {
+                log::warn!("the control server will not hear of a call, but for the lease's sum: {error}");
+            }
+        }
+    }
+
+    /// [`Leases::note`], [`Leases::put`] and [`Leases::noted`] in one.
+    #[cfg(test)]
+    fn settled(&self, row: &Row, leased: bool) {
+        let mut note = self.note(row, leased);
+        self.put(std::mem::take(&mut note.items));
+        self.noted(&note);
     }
 
     /// A call did not fit into the lease: the server is asked for more, soon and in the background.
     pub(crate) fn ask_more(&self) {
         self.shared.lock().ask_more();
         self.shared.changed.notify_all();
-    }
-
-    /// Something new lies in the outbox.
-    pub(crate) fn wake(&self) {
-        self.shared.lock().unsent = true;
-        self.shared.changed.notify_all();
-    }
-
-    /// Puts the analytics event of a finished call into the outbox.
-    #[cfg(feature = "analytics")]
-    pub(crate) fn tell(&self, row: &Row) {
-        if let Err(error) = self.shared.outbox.put(super::analytics::event_item(row)) {
-            log::warn!("an analytics event is lost: {error}");
-        }
-        self.wake();
     }
 
     /// Whether the server has said that it keeps no budgets.
@@ -220,12 +254,17 @@ impl Drop for Leases {
 impl Shared {
     fn new(client: Client, account: Arc<dyn LeaseAccount>, outbox: Arc<dyn Outbox>, store: Option<Arc<dyn LeaseStore>>) -> Self {
         let start = Instant::now();
+        let control = client.control();
+        let token_hash = ids::hash(&[control.ic_token.expose()]);
+        let account_hash = ids::hash(&[&control.server_url.to_string(), control.ic_token.expose()]);
         Self {
             client,
             account,
             outbox,
             store,
             run: ids::run(),
+            account_hash,
+            token_hash,
             clock: Box::new(move || start.elapsed()),
             call_limit: CALL_LIMIT,
             book: Mutex::default(),
@@ -256,9 +295,18 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Whether an item is for this server and token; others' may lie in the same ledger, left behind by a run that had another.
+    pub(super) fn is_ours(&self, key: &str) -> bool {
+        key.strip_prefix(&self.account_hash).is_some_and(|rest| rest.starts_with(':'))
+    }
+
     /// The serial of a report of this run.
     pub(super) fn serial_of(&self, key: &str) -> Option<u64> {
-        key.strip_prefix(&self.run)?.strip_prefix('-')?.parse().ok()
+        key.split_once(':')?.1.strip_prefix(&self.run)?.strip_prefix('-')?.parse().ok()
+    }
+
+    fn keyed(&self, item: Item) -> Item {
+        Item { key: format!("{}:{}", self.account_hash, item.key), ..item }
     }
 
     /// One call in JSON; `with_token`: the token goes into the body too.
@@ -273,28 +321,51 @@ impl Shared {
         self.client.post(path, &text, Manner { limit: limit.min(self.call_limit), bearer: true, keep: true })
     }
 
+    /// Takes over what an earlier run left behind.
+    fn recover(&self) {
+        let server = self.client.control().server_url.to_string();
+        let left = match self.store.as_ref().map(|store| store.open_leases(&server)) {
+            Some(Ok(leases)) => leases,
+            Some(Err(error)) => {
+                log::warn!("leases of earlier runs can't be returned: {error}");
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        let mut book = self.lock();
+        for lease in left.into_iter().filter(|lease| lease.token_hash == self.token_hash) {
+            book.give_back(Closing { lease_id: lease.lease_id, spent: lease.spent_micro.min(lease.granted_micro), recovered: true });
+        }
+        book.unsent = true;
+    }
+
     /// A lease, as the store keeps it.
     pub(super) fn saved(&self, lease_id: &str, provider: Protocol, granted: u64, spent: u64) -> SavedLease {
         SavedLease {
             lease_id: lease_id.to_owned(),
-            server_url: self.client.control().server_url.to_string(),
+            server: self.client.control().server_url.to_string(),
             provider: provider.as_str().to_owned(),
-            run: self.run.clone(),
-            granted_micro_usd: granted,
-            spent_micro_usd: spent,
+            granted_micro: granted,
+            spent_micro: spent,
+            token_hash: self.token_hash.clone(),
         }
+    }
+
+    /// The lease in use, as the store keeps it.
+    pub(super) fn saved_now(&self, book: &Book) -> Option<SavedLease> {
+        book.spent().map(|(id, provider, granted, spent)| self.saved(id, provider, granted, spent))
     }
 
     /// Keeps what is new of a lease where a crash does not reach it.
     pub(super) fn save(&self, lease: &SavedLease) {
-        if let Some(Err(error)) = self.store.as_ref().map(|store| store.opened(lease)) {
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.save_lease(lease)) {
             log::warn!("lease {} could not be returned after a crash: {error}", lease.lease_id);
         }
     }
 
     /// Forgets a lease that the server has closed.
     pub(super) fn forget(&self, lease_id: &str) {
-        if let Some(Err(error)) = self.store.as_ref().map(|store| store.closed(lease_id)) {
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.close_lease(lease_id)) {
             log::warn!("lease {lease_id} will be returned once more: {error}");
         }
     }
@@ -368,7 +439,7 @@ impl Shared {
             provider: charge.provider.as_str(),
         };
         let body = serde_json::to_string(&report).unwrap_or_default();
-        Item { kind: ItemKind::Report, key, body }
+        self.keyed(Item { kind: ItemKind::Report, key, body })
     }
 }
 

@@ -88,9 +88,8 @@ impl<'p> Open<'p> {
         let Progress { passed, first_byte, .. } = self.progress;
         let outcome = Outcome { status, end, reply_bytes: passed, first_byte, total: self.started.elapsed() };
         let row = Arc::new(Row { info, outcome, bill: self.bill(end, reported), code });
-        self.proxy.keep(&row);
+        self.proxy.keep(&row, self.money.leased);
         let crossings = self.proxy.purse().settle(hold, &row);
-        self.proxy.report(&row, self.money.leased);
         self.proxy.tell_crossings(crossings);
         self.told = Some(row);
     }

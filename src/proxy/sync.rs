@@ -37,7 +37,6 @@ const WIDEST: usize = 64 << 10;
 pub(super) fn run(shared: &Shared) {
     let _over = Over(shared);
     let mut courier = Courier::new(shared);
-    courier.recover();
     while let Some(job) = courier.next() {
         courier.carry_out(job);
     }
@@ -87,6 +86,8 @@ struct Courier<'a> {
     pace: Pace,
     /// Items to read at once.
     reach: usize,
+    /// How many of those read last were for other servers or tokens.
+    foreign: usize,
     /// The server takes no events.
     no_events: bool,
     hurried: bool,
@@ -190,26 +191,7 @@ impl Pace {
 
 impl<'a> Courier<'a> {
     fn new(shared: &'a Shared) -> Self {
-        Self { shared, pace: Pace::default(), reach: BATCH, no_events: false, hurried: false }
-    }
-
-    /// Takes over what an earlier run left behind.
-    fn recover(&self) {
-        let server = self.shared.client.control().server_url.to_string();
-        let left = match self.shared.store.as_ref().map(|store| store.open_leases()) {
-            Some(Ok(leases)) => leases,
-            Some(Err(error)) => {
-                log::warn!("leases of earlier runs can't be returned: {error}");
-                Vec::new()
-            }
-            None => Vec::new(),
-        };
-        let mut book = self.shared.lock();
-        for lease in left.into_iter().filter(|lease| lease.server_url == server) {
-            let spent = lease.spent_micro_usd.min(lease.granted_micro_usd);
-            book.give_back(Closing { lease_id: lease.lease_id, spent, recovered: true });
-        }
-        book.unsent = true;
+        Self { shared, pace: Pace::default(), reach: BATCH, foreign: 0, no_events: false, hurried: false }
     }
 
     /// Waits for the next job; `None`: there will be none.
@@ -262,7 +244,8 @@ impl<'a> Courier<'a> {
         };
         (self.pace.reports.held_up, self.pace.events.held_up) = (false, false);
         let mut gone = 0;
-        for item in &items {
+        let ours: Vec<_> = items.iter().filter(|item| self.shared.is_ours(&item.key)).collect();
+        for item in &ours {
             if self.is_interrupted() {
                 self.shared.lock().unsent = true;
                 break;
@@ -270,6 +253,7 @@ impl<'a> Courier<'a> {
             gone += usize::from(self.send_one(item));
         }
         self.save_spent();
+        self.foreign = items.len() - ours.len();
         self.reach_on(items.len(), gone);
     }
 
@@ -278,7 +262,7 @@ impl<'a> Courier<'a> {
         let now = self.shared.now();
         if read < self.reach || gone > 0 {
             self.shared.lock().unsent |= read >= self.reach;
-            self.reach = BATCH;
+            self.reach = BATCH + self.foreign;
         } else if self.reach < WIDEST && (self.pace.reports.is_ready(now) || self.pace.events.is_ready(now)) {
             self.reach *= 4;
             self.shared.lock().unsent = true;
@@ -416,9 +400,7 @@ impl<'a> Courier<'a> {
 
     /// Keeps the lease's figure where a crash does not reach it.
     fn save_spent(&self) {
-        let book = self.shared.lock();
-        let saved = book.spent().map(|(id, provider, granted, spent)| self.shared.saved(id, provider, granted, spent));
-        drop(book);
+        let saved = self.shared.saved_now(&self.shared.lock());
         saved.iter().for_each(|saved| self.shared.save(saved));
     }
 
@@ -503,8 +485,9 @@ impl<'a> Courier<'a> {
                 return false;
             }
         };
-        let before = |item: &&Item| item.kind == ItemKind::Report && self.shared.serial_of(&item.key).is_none_or(|own| own < cut.serial);
-        let reports: Vec<_> = items.iter().filter(before).collect();
+        let shared = self.shared;
+        let before = |item: &&Item| shared.is_ours(&item.key) && shared.serial_of(&item.key).is_none_or(|own| own < cut.serial);
+        let reports: Vec<_> = items.iter().filter(|item| item.kind == ItemKind::Report).filter(before).collect();
         reports.into_iter().all(|report| self.send_one(report))
     }
 

@@ -5,9 +5,9 @@ use crate::config::{Config, Window};
 use crate::error::Error;
 #[cfg(feature = "ledger")]
 use crate::ledger::Ledger;
-use crate::ledger::Memory;
+use crate::ledger::{Memory, MemoryOutbox};
 use crate::money::NanoUsd;
-use crate::outbox::{LeaseStore, MemoryOutbox, Outbox};
+use crate::outbox::{Leases, Outbox};
 use crate::row::{Books, Row};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Keeping {
     }
 
     /// Where open leases survive a crash, if anywhere.
-    pub(super) fn lease_store(&self) -> Option<Arc<dyn LeaseStore>> {
+    pub(super) fn lease_store(&self) -> Option<Arc<dyn Leases>> {
         match self {
             Self::Memory(_) => None,
             #[cfg(feature = "ledger")]

@@ -5,7 +5,6 @@ use super::*;
 use crate::call::{End, Outcome};
 use crate::clock::UnixMs;
 use crate::money::Usage;
-use crate::outbox::MemoryOutbox;
 use crate::proxy::keys::{REFUSED, UNREACHABLE};
 use crate::proxy::scripted::{Request, Server, answer, answer_with};
 use crate::row::{Bill, RequestInfo};
@@ -213,28 +212,48 @@ struct Store {
 }
 
 impl LeaseStore for Store {
-    fn opened(&self, lease: &SavedLease) -> Result<(), Error> {
+    fn save_lease(&self, lease: &SavedLease) -> Result<(), Error> {
         let mut open = self.open.lock().expect("store");
         let spent = open.entry(lease.lease_id.clone()).or_default();
-        *spent = lease.spent_micro_usd.max(*spent);
+        *spent = lease.spent_micro.max(*spent);
         Ok(())
     }
 
-    fn closed(&self, lease_id: &str) -> Result<(), Error> {
+    fn close_lease(&self, lease_id: &str) -> Result<(), Error> {
         self.open.lock().expect("store").remove(lease_id);
         self.closed.lock().expect("store").push(lease_id.into());
         Ok(())
     }
 
-    fn open_leases(&self) -> Result<Vec<SavedLease>, Error> {
-        Ok(self.found.clone())
+    fn open_leases(&self, server: &str) -> Result<Vec<SavedLease>, Error> {
+        Ok(self.found.iter().filter(|lease| lease.server == server).cloned().collect())
+    }
+}
+
+/// An outbox in memory.
+#[derive(Default)]
+struct Waiting(Mutex<Vec<Item>>);
+
+impl Outbox for Waiting {
+    fn put(&self, item: Item) -> Result<(), Error> {
+        self.0.lock().expect("outbox").push(item);
+        Ok(())
+    }
+
+    fn pending(&self, limit: usize) -> Result<Vec<Item>, Error> {
+        Ok(self.0.lock().expect("outbox").iter().take(limit).cloned().collect())
+    }
+
+    fn done(&self, key: &str) -> Result<(), Error> {
+        self.0.lock().expect("outbox").retain(|item| item.key != key);
+        Ok(())
     }
 }
 
 struct Rig {
     leases: Leases,
     account: Arc<Account>,
-    outbox: Arc<MemoryOutbox>,
+    outbox: Arc<Waiting>,
     store: Arc<Store>,
 }
 
@@ -247,7 +266,7 @@ impl Rig {
         let control = Control { server_url: url.parse().expect("url"), ic_token: Secret::new(TOKEN), cache_ttl: Duration::ZERO };
         let config = ureq::Agent::config_builder().timeout_connect(Some(Duration::from_secs(5))).proxy(None).build();
         let client = Client::new(control, ureq::Agent::new_with_config(config));
-        let (account, outbox, store) = (Arc::<Account>::default(), Arc::<MemoryOutbox>::default(), Arc::new(store));
+        let (account, outbox, store) = (Arc::<Account>::default(), Arc::<Waiting>::default(), Arc::new(store));
         let mut shared = Shared::new(client, account.clone(), outbox.clone(), Some(store.clone()));
         change(&mut shared);
         Self { leases: Leases::start(shared).expect("thread"), account, outbox, store }
@@ -268,7 +287,7 @@ impl Rig {
     fn call(&self, nano: u64) {
         assert!(self.account.hold(nano), "{:?}", self.account.lock());
         self.account.settle(nano, nano);
-        self.leases.settled(&row(nano));
+        self.leases.settled(&row(nano), true);
     }
 
     fn waiting(&self) -> usize {
@@ -301,8 +320,10 @@ fn until(what: &str, reached: impl Fn() -> bool) {
     }
 }
 
+/// What was asked, events aside: whether they come depends on the features.
 fn paths(server: &Server) -> Vec<String> {
-    server.requests().iter().map(|request| request.path().rsplit('/').next().unwrap_or_default().to_owned()).collect()
+    let last = |request: &Request| request.path().rsplit('/').next().unwrap_or_default().to_owned();
+    server.requests().iter().map(last).filter(|path| path != "events").collect()
 }
 
 const STOP: Duration = Duration::from_secs(5);
@@ -322,7 +343,8 @@ fn a_lease_from_handshake_to_return() {
     rig.leases.stop(STOP);
     rig.leases.stop(STOP);
     assert_eq!(paths(&server), ["handshake", "report", "report", "report", "report", "return"]);
-    let sent = server.requests();
+    let mut sent = server.requests();
+    sent.retain(|request| !request.path().ends_with("events"));
     assert!(sent.iter().all(|request| request.text.contains(&format!("authorization: Bearer {TOKEN}\r\n"))));
     assert_eq!(sent[0].json(), json!({"ic_token": TOKEN, "provider": "openai"}));
     let mut report = sent[3].json();
@@ -629,7 +651,7 @@ fn many_calls_and_many_leases() {
                         }
                         rig.account.settle(60_000_000, cost);
                         total.fetch_add(cost, SeqCst);
-                        rig.leases.settled(&row(cost));
+                        rig.leases.settled(&row(cost), true);
                     }
                 });
             }
@@ -654,7 +676,8 @@ fn without_an_answer_the_lease_stays_in_the_store() {
     rig.call(CENT);
     rig.leases.stop(Duration::from_millis(300));
     assert_eq!(paths(&server).last().map(String::as_str), Some("return"), "one last try");
-    assert_eq!((rig.waiting(), rig.store.open.lock().expect("store").len()), (1, 1));
+    let reports = rig.outbox.0.lock().expect("outbox").iter().filter(|item| item.kind == ItemKind::Report).count();
+    assert_eq!((reports, rig.store.open.lock().expect("store").len()), (1, 1));
     assert!(rig.leases.shared.lock().over);
 }
 
@@ -713,25 +736,28 @@ fn what_a_crash_left_behind_is_reported_and_returned() {
     let server = serving(&bank);
     let saved = SavedLease {
         lease_id: "lease_1".into(),
-        server_url: server.url.clone(),
+        server: server.url.clone(),
         provider: "openai".into(),
-        run: "dead".into(),
-        granted_micro_usd: 10_000_000,
-        spent_micro_usd: 700,
+        granted_micro: 10_000_000,
+        spent_micro: 700,
+        token_hash: ids::hash(&[TOKEN]),
     };
-    let elsewhere = SavedLease { lease_id: "lease_9".into(), server_url: "http://elsewhere".into(), ..saved.clone() };
+    let elsewhere = SavedLease { lease_id: "lease_8".into(), server: "http://elsewhere".into(), ..saved.clone() };
+    let anothers = SavedLease { lease_id: "lease_9".into(), token_hash: ids::hash(&["another"]), ..saved.clone() };
     let report =
         json!({"lease_id": "lease_1", "request_id": "dead-7", "tokens": 1, "cost_microdollars": 300, "model": "m", "provider": "openai"});
-    let store = Store { found: vec![elsewhere, saved], ..Store::default() };
+    let store = Store { found: vec![elsewhere, anothers, saved], ..Store::default() };
     let rig = Rig::with(&server.url, store, |shared| {
         let item = Item { kind: ItemKind::Report, key: "dead-7".into(), body: report.to_string() };
-        shared.outbox.put(item).expect("memory");
+        // More than is read at once, of another server's.
+        (0..300).for_each(|n| shared.outbox.put(Item { key: format!("elsewhere:{n}"), ..item.clone() }).expect("memory"));
+        shared.outbox.put(shared.keyed(item)).expect("memory");
     });
     until("the return", || bank.lock().expect("bank").open() == 0);
     rig.leases.stop(STOP);
     assert_eq!(paths(&server), ["report", "return"]);
     assert_eq!(server.requests()[1].json(), json!({"lease_id": "lease_1", "spent_microdollars": 700}));
-    assert_eq!((bank.lock().expect("bank").spent, rig.waiting()), (700, 0));
+    assert_eq!((bank.lock().expect("bank").spent, rig.waiting()), (700, 300));
     assert_eq!(*rig.store.closed.lock().expect("store"), ["lease_1"]);
 }
 
@@ -752,7 +778,7 @@ mod events {
         let rig = Rig::of(&server.url);
         let item = crate::proxy::analytics::event_item(&row(1_000));
         assert!(!item.body.contains("CANARY") && !item.body.contains("ic_token"));
-        rig.leases.tell(&row(1_000));
+        rig.leases.settled(&row(1_000), false);
         rig.leases.stop(STOP);
         let told = told(&server);
         assert_eq!(told.len(), 1);
@@ -771,7 +797,7 @@ mod events {
                 answer_with(stream, status, "retry-after: 0\r\n", r#"{"error":"x"}"#);
             });
             let rig = Rig::of(&server.url);
-            rig.leases.tell(&row(1));
+            rig.leases.settled(&row(1), false);
             until("its end", || rig.waiting() == 0);
             rig.leases.stop(STOP);
             let told = told(&server);
@@ -784,7 +810,7 @@ mod events {
     fn a_server_without_events_is_asked_once() {
         let server = failing(&Bank::of(0), |_, _| Some((404, "Not Found")));
         let rig = Rig::of(&server.url);
-        (0..5).for_each(|_| rig.leases.tell(&row(1)));
+        (0..5).for_each(|_| rig.leases.settled(&row(1), false));
         until("the end of them", || rig.waiting() == 0);
         assert_eq!(server.count(), 1);
     }
@@ -796,10 +822,10 @@ mod events {
         let rig = Rig::of(&server.url);
         assert_eq!(rig.ensure(), Ok(true));
         // More than is read from the outbox at once.
-        (0..300).for_each(|_| rig.leases.tell(&row(1)));
+        (0..300).for_each(|_| rig.leases.settled(&row(1), false));
         rig.call(CENT);
         until("the report", || bank.lock().expect("bank").reported() == 10_000);
         rig.leases.stop(Duration::ZERO);
-        assert_eq!((rig.waiting(), bank.lock().expect("bank").open()), (300, 0));
+        assert_eq!((rig.waiting(), bank.lock().expect("bank").open()), (301, 0));
     }
 }
