@@ -1,6 +1,8 @@
 //! README tells the truth: its table of settings is the product's, its configuration file can be used, its files exist. (Its Rust example
 //! is a doc test, its Python and curl examples run in the Python suite.)
 
+use iron_runtime::Protocol;
+use iron_runtime::policy::Prices;
 use iron_runtime::settings::{Outside, Settings, markdown_table};
 use std::ffi::OsString;
 use std::fs;
@@ -30,6 +32,7 @@ fn the_configuration_file_can_be_used() {
     let read = |path: &Path| match path.to_str() {
         Some("router.toml") => Ok(file.to_string()),
         Some("/run/secrets/router-token") => Ok("token\n".to_string()),
+        Some("/run/secrets/planner-token") => Ok("token-of-the-planner\n".to_string()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
     let outside = Outside { variable: &variable, read: &read };
@@ -37,6 +40,15 @@ fn the_configuration_file_can_be_used() {
     let checked = settings.check(&outside).expect("usable settings");
     let names: Vec<_> = checked.config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!((checked.config.port, names), (8080, vec!["openai", "ollama", "azure"]));
+    assert_eq!(checked.config.agents[0].name, "planner");
+}
+
+#[test]
+fn the_price_file_can_be_used() {
+    let readme = readme();
+    let [file] = blocks(&readme, "json")[..] else { panic!("README has one file of prices") };
+    let prices = Prices::bundled().with_file(file, "prices.json").expect("a valid file");
+    assert!(prices.find("ollama", Protocol::OpenAi, "my-model").is_some());
 }
 
 #[test]
