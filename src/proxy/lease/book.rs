@@ -328,7 +328,7 @@ impl Book {
         self.exhausted = true;
     }
 
-    /// The lease of a refresh begins, in the place of the one in use; `spent` is what the account has counted on that by now. Gives what the
+    /// The lease of a refresh begins, in the place of the one in use; `spent` is what the account has counted on that by now. Gives what
     /// account may spend from here on (what was settled since the line was drawn is spent of it already), and whether the server has no
     /// more.
     pub(in crate::proxy) fn renew(&mut self, cut: &Cut, grant: &Grant, spent: NanoUsd, now: Duration, unix: u64) -> (NanoUsd, bool) {
