@@ -11,7 +11,7 @@ use crate::http::TinyServer;
 use crate::http::{Server, ServerLimits};
 use crate::money::NanoUsd;
 use crate::policy::{self, AccessRules, Prices, State, Stats};
-use crate::proxy::exchange::Proxy;
+use crate::proxy::exchange::{Proxy, Store};
 use crate::proxy::purse::Purse;
 use crate::proxy::tell;
 use crate::row::Row;
@@ -87,7 +87,8 @@ impl LlmRouter {
         let state = State::new(&config.spending, &config.agents, earlier, tell::now());
         let purse = Arc::new(Purse::new(state, config.spending.wait));
         let agents = config.agents.clone();
-        let proxy = Arc::new(Proxy::new(config, rules, prices, purse, keeping.books())?);
+        let store = Store { books: keeping.books(), outbox: keeping.outbox(), leases: keeping.lease_store() };
+        let proxy = Arc::new(Proxy::new(config, rules, prices, purse, store)?);
         if let Some(Err(refused)) = proxy.keys().map(|keys| keys.get()) {
             log::warn!("{}", refused.message);
         }
@@ -253,6 +254,7 @@ impl LlmRouter {
         if cut > 0 {
             log::warn!("{cut} calls under way were cut after {} s", drain.as_secs_f64());
         }
+        self.proxy.stop_leases(drain);
         self.keeping.stop();
         tell::log(&Event::RouterStopped { at: tell::now() });
     }

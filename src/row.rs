@@ -4,6 +4,7 @@ use crate::call::{End, Outcome};
 use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::money::{NanoUsd, Price, Tier, Usage};
+use crate::outbox::{Item, SavedLease};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -100,6 +101,15 @@ pub trait Books: Send + Sync {
     /// # Errors
     /// The row could not be kept: disk full, file gone. The caller tells the user; the call itself is over already.
     fn record(&self, row: &Arc<Row>) -> Result<(), Error>;
+
+    /// Keeps a row together with what must be sent because of it and what is new of its lease, all of it or nothing; `false`: these books
+    /// keep nothing but rows, and the items are still the caller's.
+    ///
+    /// # Errors
+    /// As [`Books::record`]; the items are still the caller's.
+    fn record_with(&self, row: &Arc<Row>, _items: &[Item], _lease: Option<&SavedLease>) -> Result<bool, Error> {
+        self.record(row).map(|()| false)
+    }
 
     /// Whether a row could be kept now. Asked before a call is admitted, where the user wants no call without a record.
     ///

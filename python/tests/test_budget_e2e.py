@@ -189,7 +189,7 @@ def test_unknown_models(tmp_path: Path) -> None:
     prices.write_text('{"models": {"mock-echo": {"provider": "openai", "input": 1.0, "output": 2.0, "max_output_tokens": 1000}}}')
     with LlmRouter(mock=True, budget=1, prices=prices) as router:
         assert chat(router, model=echo) and router.budget == 1.0
-    with pytest.raises(ValueError, match="bad.json"):
+    with pytest.raises(ValueError, match=r"bad\.json"):
         (tmp_path / "bad.json").write_text("{}x")
         LlmRouter(mock=True, prices=tmp_path / "bad.json")
     with pytest.raises(FileNotFoundError):
@@ -279,8 +279,6 @@ def test_a_ledger_outlives_its_router(mock: MockProvider, tmp_path: Path) -> Non
 def test_the_page_of_figures_is_the_same() -> None:
     with LlmRouter(mock=True) as router:
         chat(router)
-        asked = urllib.request.Request(
-            router.anthropic_base_url + "/stats", headers={"authorization": "Bearer " + router.api_key}
-        )
+        asked = urllib.request.Request(router.anthropic_base_url + "/stats", headers={"authorization": "Bearer " + router.api_key})
         with urllib.request.urlopen(asked, timeout=30) as reply:
             assert b"cost_nano_usd" in reply.read()

@@ -166,7 +166,10 @@ WRONG: Dict[str, "tuple[Dict[str, Any], str]"] = {
     "true budget": ({"budget": True}, "budget: must be a number of US dollars, not bool"),
     "budget in words": ({"budget": "10"}, "budget: must be a number of US dollars, not str"),
     "unknown word": ({"on_budget": "warn"}, "on_budget: must be clamp or refuse"),
-    "window without ledger": ({"budget_window": "day"}, "budget_window: day counts calls of earlier runs, so it needs a ledger: give state"),
+    "window without ledger": (
+        {"budget_window": "day"},
+        "budget_window: day counts calls of earlier runs, so it needs a ledger: give state",
+    ),
     "threshold of nothing": ({"thresholds": [0]}, "thresholds: must be whole percentages from 1 to 100"),
     "threshold of true": ({"thresholds": [True]}, "thresholds: must be text or a number, not bool"),
     "agents in no dict": ({"agents": ["a"]}, "agents: must be a dict"),

@@ -215,7 +215,7 @@ fn report_explains_prices() {
     let run = run_with(&["report", "prices", "--provider", "anthropic"], &[], &[]);
     assert!(run.out.contains("claude") && !run.out.contains("gpt-"), "{}", run.out);
     let run = run_with(&["report", "prices", "--prices", "/p"], &[], &[("/p", "{}x")]);
-    assert!(run.code == USAGE && run.err.starts_with("iron-runtime: /p: "), "{}", run.err);
+    assert!(run.code == USAGE && run.err.starts_with("iron-runtime: prices: /p: "), "{}", run.err);
 }
 
 #[cfg(feature = "ledger")]

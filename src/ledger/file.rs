@@ -189,6 +189,10 @@ impl Books for Ledger {
         self.record_all(row, &[], None)
     }
 
+    fn record_with(&self, row: &Arc<Row>, items: &[Item], lease: Option<&SavedLease>) -> Result<bool, Error> {
+        self.record_all(row, items, lease).map(|()| true)
+    }
+
     fn ready(&self) -> Result<(), Error> {
         self.keeper.ready()
     }

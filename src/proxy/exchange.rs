@@ -1,17 +1,19 @@
 //! ONE request, from the client's head to the settled outcome: [`Proxy::serve`], read from top to bottom.
 
 use super::keys::{Assigned, KeyCache};
+use super::lease::Leases;
 use super::open::{Money, Open, Progress};
 use super::purse::{Denied, Purse};
 use super::relay::{self, Context, Relayed};
 use super::upstream::{Destination, NoReply, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
 use super::watch::{EndOnDrop, Watch};
 use crate::call::{AgentId, BodyLength, Call, End, Endpoint, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId};
-use crate::config::{Allow, Config, Key, Limits, OnLedgerError, Upstream, UsageMode};
+use crate::config::{Allow, Config, Control, Key, Limits, OnLedgerError, Upstream, UsageMode};
 use crate::error::Error;
 use crate::event::{Crossing, Event};
 use crate::http::{Body, BodyBuffer, BodyError, Client, Responder, Service, Violation};
 use crate::money::Reported;
+use crate::outbox::{Leases as LeaseStore, Outbox};
 use crate::policy::{self, AccessRules, Ask, Prices, Quote, State, Stats};
 use crate::row::{self, Bill, Books, RequestInfo, Row};
 use crate::wire::route::{self, Table, Target};
@@ -21,7 +23,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How much of a request body of unknown length is read at once.
 const PIECE: usize = 16 << 10;
@@ -45,12 +47,24 @@ pub(crate) struct Proxy {
     purse: Arc<Purse>,
     prices: Prices,
     books: Arc<dyn Books>,
-    /// Their names, in the same order, to be shared by rows.
+    /// The control server's lease and whatever else it is told, in server mode.
+    leases: Option<Leases>,
+    /// The upstreams' names, in the same order, to be shared by rows.
     names: Vec<Arc<str>>,
     /// Which upstreams have a key without asking the control server; same order.
     usable: Vec<bool>,
     /// Bytes of request bodies held in memory now.
     buffered: AtomicU64,
+}
+
+/// Where a router keeps what must not be lost.
+pub(crate) struct Store {
+    /// Settled calls.
+    pub(crate) books: Arc<dyn Books>,
+    /// What waits for the control server.
+    pub(crate) outbox: Arc<dyn Outbox>,
+    /// Its leases.
+    pub(crate) leases: Option<Arc<dyn LeaseStore>>,
 }
 
 /// What a request turned out to be.
@@ -175,7 +189,7 @@ impl Proxy {
     ///
     /// # Errors
     /// A key or address that can't be used, certificates that can't be read.
-    pub(crate) fn new(config: Config, rules: AccessRules, prices: Prices, purse: Arc<Purse>, books: Arc<dyn Books>) -> Result<Self, Error> {
+    pub(crate) fn new(config: Config, rules: AccessRules, prices: Prices, purse: Arc<Purse>, store: Store) -> Result<Self, Error> {
         let upstreams = Upstreams::new(config.timeouts, config.ca_file.as_deref())?;
         let prepare = |upstream: &Upstream| match &upstream.key {
             Key::Given(key) => Destination::new(&upstream.name, &upstream.base, upstream.auth, Some(key)).map(Some),
@@ -183,6 +197,12 @@ impl Proxy {
             Key::Control => Ok(None),
         };
         let destinations = config.upstreams.iter().map(prepare).collect::<Result<_, _>>()?;
+        let agent = |control: &Control| Upstreams::control_agent(&control.server_url, config.ca_file.as_deref());
+        let Store { books, outbox, leases: saved } = store;
+        let leases = match &config.control {
+            Some(control) => Some(Leases::new(control.clone(), agent(control)?, purse.clone(), outbox, saved)?),
+            None => None,
+        };
         let keys = match &config.control {
             Some(control) => {
                 Some(KeyCache::new(control.clone(), Upstreams::control_agent(&control.server_url, config.ca_file.as_deref())?))
@@ -191,7 +211,7 @@ impl Proxy {
         };
         let usable = usable(&config.upstreams, None);
         let names = config.upstreams.iter().map(|upstream| Arc::from(upstream.name.as_str())).collect();
-        Ok(Self { config, rules, upstreams, destinations, keys, purse, prices, books, names, usable, buffered: AtomicU64::new(0) })
+        Ok(Self { config, rules, upstreams, destinations, keys, purse, prices, books, leases, names, usable, buffered: AtomicU64::new(0) })
     }
 
     /// Takes no more calls.
@@ -314,7 +334,8 @@ impl Proxy {
             quote = Some(self.quote(routed, &money).map_err(Denied::Refused)?.unwrap_or_default());
         }
         let ask = Ask { agent: routed.agent, quote: quote.as_ref(), leased: money.leased };
-        let hold = self.purse.admit(&ask, client)?;
+        let ask_more = || self.leases.iter().filter(|_| money.leased).for_each(Leases::ask_more);
+        let hold = self.purse.admit(&ask, client, ask_more)?;
         Ok((money, hold, quote))
     }
 
@@ -335,7 +356,11 @@ impl Proxy {
         };
         let model = routed.real_model.or(call.model.as_deref()).filter(|_| metering == Metering::Read);
         let price = model.and_then(|model| self.prices.find(&upstream.name, upstream.protocol, model));
-        Ok(Money { metering, price, leased: false })
+        let leased = match (&upstream.key, &routed.assigned, &self.leases) {
+            (Key::Control, Some(assigned), Some(leases)) if metering != Metering::Free => leases.ensure(assigned.provider)?,
+            _ => false,
+        };
+        Ok(Money { metering, price, leased })
     }
 
     /// Whether a limit bears on the call.
@@ -412,11 +437,29 @@ impl Proxy {
         self.tell(|| Event::closing(row));
     }
 
-    /// Puts a row into the ledger; a row that can't be kept is told as loudly as can be.
-    pub(super) fn keep(&self, row: &Arc<Row>, _leased: bool) {
-        if let Err(fault) = self.books.record(row) {
+    /// Puts a row into the ledger, and with it what the control server must hear of it: all of it survives, or nothing. A row that can't
+    /// be kept is told as loudly as can be.
+    pub(super) fn keep(&self, row: &Arc<Row>, leased: bool) {
+        let kept = match &self.leases {
+            None => self.books.record(row),
+            Some(leases) => {
+                let mut note = leases.note(row, leased);
+                let kept = self.books.record_with(row, &note.items, note.lease.as_ref());
+                if !matches!(kept, Ok(true)) {
+                    leases.put(std::mem::take(&mut note.items));
+                }
+                leases.noted(&note);
+                kept.map(drop)
+            }
+        };
+        if let Err(fault) = kept {
             super::tell::log(&Event::LedgerFailed { at: super::tell::now(), why: fault.to_string() });
         }
+    }
+
+    /// Sends what waits for the control server and returns its lease. For when no call is under way any more.
+    pub(crate) fn stop_leases(&self, deadline: Duration) {
+        self.leases.iter().for_each(|leases| leases.stop(deadline));
     }
 
     /// Tells the thresholds that were reached.

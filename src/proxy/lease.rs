@@ -185,14 +185,20 @@ impl Leases {
         self.shared.changed.notify_all();
     }
 
-    /// [`Leases::note`] and [`Leases::noted`], with the items put into the outbox in between: for books that keep rows alone.
-    pub(crate) fn settled(&self, row: &Row, leased: bool) {
-        let mut note = self.note(row, leased);
-        for item in note.items.drain(..) {
+    /// Puts items into the outbox that were not kept with their row.
+    pub(crate) fn put(&self, items: Vec<Item>) {
+        for item in items {
             if let Err(error) = self.shared.outbox.put(item) {
                 log::warn!("the control server will not hear of a call, but for the lease's sum: {error}");
             }
         }
+    }
+
+    /// [`Leases::note`], [`Leases::put`] and [`Leases::noted`] in one.
+    #[cfg(test)]
+    fn settled(&self, row: &Row, leased: bool) {
+        let mut note = self.note(row, leased);
+        self.put(std::mem::take(&mut note.items));
         self.noted(&note);
     }
 

@@ -1,8 +1,10 @@
 //! The policy's state, shared: one short lock around its pure functions, and the line of calls that wait until others have settled.
 
+use super::lease::LeaseAccount;
 use crate::call::{Hold, Refusal, Verdict};
 use crate::event::Crossing;
 use crate::http::Client;
+use crate::money::NanoUsd;
 use crate::policy::{self, Ask, State};
 use crate::row::Row;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,13 +60,13 @@ impl Purse {
         self.limited.load(Ordering::Relaxed)
     }
 
-    /// Admits a call, after a wait if only others' holds are in its way.
+    /// Admits a call, after a wait if only others' holds are in its way; `waits` is told so once, without the lock.
     ///
     /// # Errors
     /// [`Denied`].
-    pub(crate) fn admit(&self, ask: &Ask<'_>, client: &Client) -> Result<Hold, Denied> {
+    pub(crate) fn admit(&self, ask: &Ask<'_>, client: &Client, waits: impl FnOnce()) -> Result<Hold, Denied> {
         let begun = Instant::now();
-        let mut ticket = None;
+        let (mut ticket, mut waits) = (None, Some(waits));
         let mut state = self.lock();
         loop {
             let waited = ticket.is_some();
@@ -78,6 +80,13 @@ impl Purse {
                 Verdict::Refuse(refused) => return Err(Denied::Refused(refused)),
                 Verdict::Wait(ticket) => ticket,
             };
+            if let Some(waits) = waits.take() {
+                drop(state);
+                waits();
+                state = self.lock();
+                ticket = Some(waiting);
+                continue;
+            }
             let left = self.wait.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 let refused = policy::give_up(&mut state, ask, waiting);
@@ -109,5 +118,30 @@ impl Purse {
     /// A panic elsewhere leaves sums that are still right: every change is a whole one.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LeaseAccount for Purse {
+    fn begin(&self, granted: NanoUsd) {
+        self.change(|state| policy::lease_begin(state, granted));
+    }
+
+    fn renew(&self, granted: &mut dyn FnMut(NanoUsd) -> NanoUsd) {
+        self.change(|state| {
+            let spent = policy::lease_status(state).map_or(NanoUsd::ZERO, |lease| lease.spent);
+            policy::lease_renew(state, granted(spent));
+        });
+    }
+
+    fn end(&self) {
+        self.change(policy::lease_end);
+    }
+
+    fn exhausted(&self, yes: bool) {
+        self.change(|state| policy::lease_exhausted(state, yes));
+    }
+
+    fn status(&self) -> Option<(NanoUsd, NanoUsd, NanoUsd)> {
+        self.with(|state| policy::lease_status(state)).map(|lease| (lease.granted, lease.spent, lease.held))
     }
 }

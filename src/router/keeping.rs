@@ -5,8 +5,9 @@ use crate::config::{Config, Window};
 use crate::error::Error;
 #[cfg(feature = "ledger")]
 use crate::ledger::Ledger;
-use crate::ledger::Memory;
+use crate::ledger::{Memory, MemoryOutbox};
 use crate::money::NanoUsd;
+use crate::outbox::{Leases, Outbox};
 use crate::row::{Books, Row};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,24 @@ impl Keeping {
             Self::Memory(memory) => memory.clone(),
             #[cfg(feature = "ledger")]
             Self::File(ledger) => ledger.clone(),
+        }
+    }
+
+    /// What waits for the control server.
+    pub(super) fn outbox(&self) -> Arc<dyn Outbox> {
+        match self {
+            Self::Memory(_) => Arc::new(MemoryOutbox::default()),
+            #[cfg(feature = "ledger")]
+            Self::File(ledger) => ledger.clone(),
+        }
+    }
+
+    /// Where open leases survive a crash, if anywhere.
+    pub(super) fn lease_store(&self) -> Option<Arc<dyn Leases>> {
+        match self {
+            Self::Memory(_) => None,
+            #[cfg(feature = "ledger")]
+            Self::File(ledger) => Some(ledger.clone()),
         }
     }
 

@@ -235,11 +235,27 @@ impl Checked {
     /// # Errors
     /// As [`LlmRouter::start`]; [`Error::Io`]: the file can't be written.
     pub fn start(self) -> Result<LlmRouter, Error> {
-        let router = LlmRouter::start(self.config)?;
+        let files = [("state", self.config.state.clone()), ("prices", self.config.spending.prices.clone())];
+        let router = LlmRouter::start(self.config).map_err(|error| naming_the_setting(error, &files))?;
         if let TokenSource::ToFile(path) = &self.token {
             token::write(path, router.api_key())?;
         }
         Ok(router)
+    }
+}
+
+/// An error about one of these files, with the setting that names it before it.
+fn naming_the_setting(error: Error, files: &[(&str, Option<PathBuf>)]) -> Error {
+    let setting_of = |text: &str| {
+        let is_it = |(name, path): &(&str, Option<PathBuf>)| {
+            path.as_ref().is_some_and(|path| text.contains(&path.display().to_string())) && !text.starts_with(name)
+        };
+        files.iter().find(|file| is_it(file)).map(|(name, _)| format!("{name}: "))
+    };
+    match error {
+        Error::Config(why) => Error::Config(setting_of(&why).unwrap_or_default() + &why),
+        Error::Io { what, source } => Error::Io { what: setting_of(&what).unwrap_or_default() + &what, source },
+        other => other,
     }
 }
 

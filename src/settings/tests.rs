@@ -440,6 +440,22 @@ fn complaints_about_money() {
 }
 
 #[test]
+fn files_that_can_not_be_used_are_told_with_their_setting() -> Result<(), Error> {
+    let told = |name: &str, value: &str| -> Result<String, Error> {
+        let settings = Settings::from_pairs([("openai_key", "k"), (name, value)])?;
+        let started = settings.check(&Outside::process())?.start();
+        Ok(started.err().map_or_else(|| "no complaint".into(), |error| error.to_string()))
+    };
+    let why = told("prices", "/no-such-folder/prices.json")?;
+    assert!(why.starts_with("prices: ") && why.contains("/no-such-folder/prices.json"), "{why}");
+    if cfg!(feature = "ledger") {
+        let why = told("state", "/dev/null/ledger.db")?;
+        assert!(why.starts_with("state: ") && why.contains("/dev/null/ledger.db"), "{why}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_usual_place_of_the_ledger() {
     for (variables, given, want) in [
         (&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")][..], None, Some("/s/iron-runtime/ledger.db")),

@@ -334,6 +334,7 @@ mod tests {
     /// How many values the text is made of, if it is one by the letter.
     fn values(text: &str) -> Option<u64> {
         let mut walk = Walk::new(text.as_bytes());
+        walk.space();
         let values = walk.exact(MAX_DEPTH, |_, _| {}).ok()?;
         walk.end().ok().map(|()| values)
     }

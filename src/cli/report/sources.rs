@@ -100,7 +100,7 @@ mod missing {
 pub(in super::super) fn prices(settings: &Settings, outside: &Outside<'_>) -> Result<Prices, Error> {
     let Some(path) = settings.prices(outside) else { return Ok(Prices::bundled()) };
     let text = (outside.read)(&path).map_err(|source| Error::Io { what: format!("prices: read {}", path.display()), source })?;
-    Prices::bundled().with_file(&text, &path.display().to_string())
+    Prices::bundled().with_file(&text, &path.display().to_string()).map_err(|error| Error::Config(format!("prices: {error}")))
 }
 
 /// What a model is charged at this upstream. Without one: at the provider that the model's name tells; else at either of the two, or as an

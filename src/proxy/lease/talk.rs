@@ -50,6 +50,10 @@ pub(in crate::proxy) fn handshake(answer: &Answer, control: &Control, now: u64) 
     }
     if answer.status == 200 {
         let body = object(&answer.body).map_err(|why| unreachable(control, why))?;
+        // Some servers have one answer for every address.
+        if ["lease_id", "budget_granted", "ip_token"].iter().all(|field| !body.contains_key(*field)) {
+            return Ok(None);
+        }
         return grant(&body, now).map(Some).map_err(|why| Unshaken { refusal: unreachable(control, why), lent: lease_id(&body).ok() });
     }
     let refusal = match answer.status {
@@ -221,7 +225,7 @@ mod tests {
         for (body, wrong, lent) in [
             ("", "not what a control server", false),
             ("[]", "not what a control server", false),
-            (r#"{"provider_key":"sk-KEYCANARY","provider":"openai"}"#, "no lease_id", false),
+            (r#"{"budget_granted":1}"#, "no lease_id", false),
             (r#"{"lease_id":7,"budget_granted":1}"#, "no lease_id", false),
             (r#"{"lease_id":"","budget_granted":1}"#, "lease_id is empty", false),
             (r#"{"lease_id":"a b","budget_granted":1}"#, "lease_id is empty or malformed", false),
@@ -273,7 +277,9 @@ mod tests {
 
     #[test]
     fn an_older_server_keeps_no_budgets() {
-        for (status, body) in [(404, "Not Found"), (404, ""), (405, r#"{"detail":"Method Not Allowed"}"#), (501, "<html>")] {
+        let no_lease = r#"{"provider_key":"sk-x","provider":"openai"}"#;
+        for (status, body) in [(404, "Not Found"), (404, ""), (405, r#"{"detail":"Method Not Allowed"}"#), (501, "<html>"), (200, no_lease)]
+        {
             assert_eq!(handshake(&answer(status, body), &control(), 0), Ok(None), "{status} {body}");
         }
     }

@@ -16,30 +16,33 @@ use std::ops::Range;
 /// ```
 pub fn limit_output(body: &[u8], endpoint: Endpoint, field: &str, limit: u64) -> Vec<Edit> {
     let fields = limit_fields(endpoint);
-    let (mut edits, mut given, mut empty) = (Vec::new(), false, true);
+    let (mut edits, mut given, mut empty, mut null) = (Vec::new(), false, true, None);
     let opened = members(body, |key, at| {
         empty = false;
         let own = key == field.as_bytes();
         if own || fields.iter().any(|known| known.as_bytes() == key) {
             let value = &body[at.clone()];
-            let absent = value == b"null";
-            given |= own || !absent;
-            if if absent { own } else { exceeds(value, limit) } {
+            if value == b"null" {
+                null = null.take().or(own.then_some(at));
+                return;
+            }
+            given = true;
+            if exceeds(value, limit) {
                 edits.push(Edit { at, text: limit.to_string() });
             }
         }
     });
-    match opened {
-        Some(opened) if !fields.is_empty() => {
-            if !given {
-                let comma = if empty { "" } else { "," };
-                edits.push(Edit { at: opened..opened, text: format!("\"{field}\":{limit}{comma}") });
-            }
-            edits.reverse();
-            edits
+    let Some(opened) = opened.filter(|_| !fields.is_empty()) else { return Vec::new() };
+    match null {
+        _ if given => {}
+        Some(at) => edits.push(Edit { at, text: limit.to_string() }),
+        None => {
+            let comma = if empty { "" } else { "," };
+            edits.push(Edit { at: opened..opened, text: format!("\"{field}\":{limit}{comma}") });
         }
-        _ => Vec::new(),
     }
+    edits.reverse();
+    edits
 }
 
 /// Whether a limit is larger, or no number that could be compared.
