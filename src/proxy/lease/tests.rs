@@ -35,8 +35,10 @@ fn paths(server: &Server) -> Vec<String> {
     server.requests().iter().map(last).filter(|path| path != "events").collect()
 }
 
-const STOP: Duration = Duration::from_secs(5);
+/// A deadline that a stop does not reach, unless the server is at fault.
+const STOP: Duration = PATIENCE;
 const CENT: u64 = 10_000_000;
+const DIME: u64 = 100_000_000;
 
 // ---- the handshake
 
@@ -186,18 +188,18 @@ fn a_lease_is_renewed_before_it_runs_dry() {
     let server = serving(&bank);
     let rig = Rig::of(&server.url);
     assert_eq!(rig.ensure(), Ok(true));
-    assert!(rig.account.hold(CENT));
-    // 7 dollars and 99 cents, then the cent that makes it 80 %, in calls of which the first are reported before the refresh.
-    (0..799).for_each(|_| rig.call(CENT));
-    until("another lease", || rig.account.status().is_some_and(|(_, spent, _)| spent.0 < 799 * CENT));
+    assert!(rig.account.hold(DIME));
+    // With what is held, 80 % of 10 dollars.
+    (0..79).for_each(|_| rig.call(DIME));
+    until("another lease", || rig.account.status().is_some_and(|(_, spent, _)| spent.0 < 79 * DIME));
     let refresh = server.requests().into_iter().find(|request| request.path().ends_with("refresh")).expect("a refresh").json();
-    assert_eq!(refresh, json!({"ic_token": TOKEN, "current_lease_id": "lease_1", "requested_budget": 10_010_000}));
-    (0..600).for_each(|_| rig.call(CENT));
-    rig.account.settle(CENT, 0);
+    assert_eq!(refresh, json!({"ic_token": TOKEN, "current_lease_id": "lease_1", "requested_budget": 10_100_000}));
+    (0..60).for_each(|_| rig.call(DIME));
+    rig.account.settle(DIME, 0);
     rig.leases.stop(STOP);
     let bank = bank.lock().expect("bank");
-    assert_eq!((bank.reported(), bank.spent, bank.open()), (13_990_000, 13_990_000, 0));
-    assert_eq!(bank.remaining, 25_000_000 - 13_990_000);
+    assert_eq!((bank.reported(), bank.spent, bank.open()), (13_900_000, 13_900_000, 0));
+    assert_eq!(bank.remaining, 25_000_000 - 13_900_000);
     assert!(rig.store.open.lock().expect("store").is_empty());
 }
 
@@ -230,7 +232,7 @@ fn spending_goes_on_while_the_server_is_down() {
     let rig = Rig::of(&server.url);
     assert_eq!(rig.ensure(), Ok(true));
     down.store(1, SeqCst);
-    (0..1000).for_each(|_| rig.call(CENT));
+    (0..100).for_each(|_| rig.call(DIME));
     assert!(!rig.account.hold(1), "up to the last nano-dollar, and no further");
     assert_eq!((rig.ensure(), bank.lock().expect("bank").reported()), (Ok(true), 0));
     down.store(0, SeqCst);
@@ -365,7 +367,7 @@ fn many_calls_and_many_leases() {
                 });
             }
         });
-        rig.leases.stop(PATIENCE);
+        rig.leases.stop(STOP);
         let (bank, total) = (bank.lock().expect("bank"), total.load(SeqCst));
         assert_eq!((bank.reported(), bank.spent, bank.open()), (total / 1000, total.div_ceil(1000), 0));
         assert_eq!(bank.remaining, allocated - bank.spent);
