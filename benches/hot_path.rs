@@ -344,6 +344,15 @@ fn settled_row(model: &str, at: UnixMs) -> Row {
     Row { info, outcome, bill: Bill { usage: Some(usage), cost: Some(NanoUsd(7_950)), ..Bill::default() }, code: None }
 }
 
+/// What the request's thread pays for an analytics event: the item for the outbox. (Its random id is a system call more.)
+#[cfg(feature = "analytics")]
+#[divan::bench]
+fn analytics_event(bencher: Bencher<'_, '_>) {
+    let row = settled_row("gpt-4o-mini", UnixMs(1_700_000_000_000));
+    let id = || String::from("6f9619ff-8b86-4d01-b42d-00c04fc964ff");
+    bencher.with_inputs(id).bench_local_values(|id| iron_runtime::wire::event::event_item(black_box(&row), id));
+}
+
 // --- what a request may cost ---
 
 #[divan::bench(args = BODIES)]

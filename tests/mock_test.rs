@@ -414,6 +414,7 @@ fn the_control_server_gives_a_key_that_works_here() {
     let event = json!({"ic_token": "ic_1", "event_id": "e", "timestamp_ms": 1, "event_type": "llm_request_failed", "model": "m", "provider": "openai"});
     let send = || Request::post("/api/v1/analytics/events", &event).with("Authorization", "Bearer ic_1").reply(&mock).status;
     assert_eq!((send(), send()), (202, 200));
+    assert_eq!(mock.stats().events, 1);
     assert_eq!(Request::new("GET", "/api/v1/budget/return").reply(&mock).status, 405);
     assert_eq!(mock.stats().control, [("analytics_event", 2), ("budget_return", 1), ("provider_key", 3)].into());
 }

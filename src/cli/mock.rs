@@ -40,6 +40,7 @@ fn config(invocation: &Invocation) -> Result<MockConfig, String> {
         events: invocation.number("events", MOST_EVENTS)?.and_then(|count| usize::try_from(count).ok()).unwrap_or(usual.events),
         spacing: ms("spacing-ms")?.unwrap_or(usual.spacing),
         host: usual.host,
+        allocated_micro_usd: usual.allocated_micro_usd,
     })
 }
 

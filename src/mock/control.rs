@@ -4,7 +4,7 @@
 //! tried against them without another way in.
 
 use super::encode;
-use super::leases::{ALLOCATED, Books, Grant, Refused};
+use super::leases::{BookStats, Books, Refused, Wish};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
@@ -65,16 +65,28 @@ impl Call {
 pub(super) type Reply = (u16, Value);
 
 /// What the control server remembers.
-#[derive(Default)]
 pub(super) struct Control {
+    /// What a token may spend that says nothing else, micro-USD.
+    allocated: u64,
     books: Books,
     events: HashSet<String>,
     keyed: HashSet<String>,
 }
 
 impl Control {
-    /// Answers one call. `bearer` is the token of the `Authorization` header, `base_url` the address of this server.
-    pub(super) fn answer(&mut self, call: Call, body: &[u8], bearer: Option<&str>, base_url: &str) -> Reply {
+    /// Empty books; `allocated` micro-USD for every token.
+    pub(super) fn new(allocated: u64) -> Self {
+        Self { allocated, books: Books::default(), events: HashSet::new(), keyed: HashSet::new() }
+    }
+
+    /// The books in sums, and the events taken.
+    pub(super) fn stats(&self) -> (BookStats, u64) {
+        (self.books.stats(), self.events.len() as u64)
+    }
+
+    /// Answers one call. `bearer` is the token of the `Authorization` header, `base_url` the address of this server, `now` seconds since 1970.
+    pub(super) fn answer(&mut self, call: Call, body: &[u8], bearer: Option<&str>, base_url: &str, now: u64) -> Reply {
+        self.books.expire(now);
         let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
             return malformed(call);
         };
@@ -84,9 +96,9 @@ impl Control {
         };
         match call {
             Call::Key => self.key(&token, base_url),
-            Call::Handshake => self.handshake(&token, &body),
+            Call::Handshake => self.handshake(&token, &body, now),
             Call::Report => self.report(&token, &body),
-            Call::Refresh => self.refresh(&token, &body),
+            Call::Refresh => self.refresh(&token, &body, now),
             Call::Return => self.give_back(&token, &body),
             Call::Event => self.event(&body),
         }
@@ -100,18 +112,19 @@ impl Control {
         (200, json!({"provider_key": key, "provider": provider, "base_url": base_url}))
     }
 
-    fn handshake(&mut self, token: &str, body: &Map<String, Value>) -> Reply {
+    fn handshake(&mut self, token: &str, body: &Map<String, Value>, now: u64) -> Reply {
         let Some(provider) = text(body, "provider") else { return error(400, "provider is required") };
         let Ok(asked) = sum(body, "requested_budget") else { return error(400, "requested_budget must be a positive integer") };
         if token.contains("noprovider") || !matches!(provider, "openai" | "anthropic") {
             return error(404, "no key for that provider");
         }
-        match self.grant(token, asked) {
+        let wish = self.wish(token, asked, now);
+        match self.books.grant(&wish, lease_id()) {
             Ok(grant) => (
                 200,
                 json!({
                     "ip_token": ip_token(), "lease_id": grant.lease_id, "budget_granted": grant.granted, "budget_remaining": grant.remaining,
-                    "expires_at": null,
+                    "expires_at": grant.expires_at,
                 }),
             ),
             Err(Refused::Exhausted(_)) => error(403, "Budget limit exceeded"),
@@ -119,9 +132,9 @@ impl Control {
         }
     }
 
-    fn grant(&mut self, token: &str, asked: Option<u64>) -> Result<Grant, Refused> {
-        let allocated = if token.contains("exhausted") { 0 } else { ALLOCATED };
-        self.books.grant(token, allocated, asked, format!("lease_{}", encode::uuid4()))
+    fn wish<'t>(&self, token: &'t str, sum: Option<u64>, now: u64) -> Wish<'t> {
+        let allocated = if token.contains("exhausted") { 0 } else { figure(token, "budget=").unwrap_or(self.allocated) };
+        Wish { token, allocated, sum, expires_at: figure(token, "expires=").map(|seconds| now.saturating_add(seconds)) }
     }
 
     fn report(&mut self, token: &str, body: &Map<String, Value>) -> Reply {
@@ -140,13 +153,14 @@ impl Control {
         }
     }
 
-    fn refresh(&mut self, token: &str, body: &Map<String, Value>) -> Reply {
+    fn refresh(&mut self, token: &str, body: &Map<String, Value>, now: u64) -> Reply {
         let Some(lease) = text(body, "current_lease_id") else { return error(400, "current_lease_id is required") };
         let Ok(asked) = sum(body, "requested_budget") else { return error(400, "requested_budget must be a positive integer") };
-        if let Err(refused) = self.books.end(token, lease, None) {
-            return refusal(refused);
+        if token.contains("denied") {
+            return denied(self.books.remaining(token));
         }
-        match self.grant(token, asked) {
+        let wish = self.wish(token, asked, now);
+        match self.books.refresh(&wish, lease, lease_id()) {
             Ok(grant) => (
                 200,
                 json!({
@@ -154,13 +168,7 @@ impl Control {
                     "reason": null,
                 }),
             ),
-            Err(Refused::Exhausted(remaining)) => (
-                200,
-                json!({
-                    "status": "denied", "budget_granted": null, "budget_remaining": remaining, "lease_id": null,
-                    "reason": "insufficient_budget",
-                }),
-            ),
+            Err(Refused::Exhausted(remaining)) => denied(remaining),
             Err(refused) => refusal(refused),
         }
     }
@@ -218,6 +226,12 @@ fn token<'a>(call: Call, body: &'a Map<String, Value>, bearer: Option<&'a str>) 
     }
     if token.contains("down") {
         return Err(failure(call, 503));
+    }
+    if token.contains("nobudgets") && !matches!(call, Call::Key | Call::Event) {
+        return Err((404, json!("not found")));
+    }
+    if token.contains("revoked") && !matches!(call, Call::Key | Call::Handshake) {
+        return Err(failure(call, 401));
     }
     if token.contains("unknown") {
         return Err(failure(call, if call == Call::Key { 404 } else { 401 }));
@@ -284,6 +298,22 @@ fn sum_or_zero(value: Option<&Value>) -> bool {
     value.is_none_or(|value| value.is_null() || value.is_u64())
 }
 
+fn denied(remaining: u64) -> Reply {
+    let reason = "insufficient_budget";
+    (200, json!({"status": "denied", "budget_granted": null, "budget_remaining": remaining, "lease_id": null, "reason": reason}))
+}
+
+fn lease_id() -> String {
+    format!("lease_{}", encode::uuid4())
+}
+
+/// The whole number that follows `name` in a token.
+fn figure(token: &str, name: &str) -> Option<u64> {
+    let rest = token.split_once(name)?.1;
+    let end = rest.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
 /// A token of the shape that routers expect; nothing is encrypted in it.
 fn ip_token() -> String {
     let part = |bytes: &[u8]| encode::base64(bytes);
@@ -294,9 +324,15 @@ fn ip_token() -> String {
 mod tests {
     use super::*;
 
+    const NOW: u64 = 1_700_000_000;
+
+    fn control() -> Control {
+        Control::new(100_000_000)
+    }
+
     fn ask(control: &mut Control, path: &str, body: Value, bearer: Option<&str>) -> Reply {
         let call = Call::at(path).expect("a call");
-        control.answer(call, body.to_string().as_bytes(), bearer, "http://127.0.0.1:1")
+        control.answer(call, body.to_string().as_bytes(), bearer, "http://127.0.0.1:1", NOW)
     }
 
     #[test]
@@ -313,7 +349,7 @@ mod tests {
             ("ic_down", 503, json!("CRYPTO_UNAVAILABLE")),
         ];
         for (token, status, code) in table {
-            let (got, body) = ask(&mut Control::default(), "/api/v1/agents/provider-key", json!({"ic_token": token}), None);
+            let (got, body) = ask(&mut control(), "/api/v1/agents/provider-key", json!({"ic_token": token}), None);
             assert_eq!((got, &body["code"]), (status, &code), "{token}");
             if status == 200 {
                 let provider = if token.contains("anthropic") { "anthropic" } else { "openai" };
@@ -325,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_stale_token_gets_a_bad_key_once() {
-        let mut control = Control::default();
+        let mut control = self::control();
         let mut key =
             || ask(&mut control, "/api/v1/agents/provider-key", json!({"ic_token": "ic_stale"}), None).1["provider_key"].to_string();
         assert!(key().contains("invalid"));
@@ -334,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_lent_used_and_returned() {
-        let mut control = Control::default();
+        let mut control = self::control();
         let hello = json!({"ic_token": "ic_1", "provider": "openai"});
         let (status, lent) = ask(&mut control, "/api/v1/budget/handshake", hello, Some("ic_1"));
         assert_eq!((status, &lent["budget_granted"], &lent["budget_remaining"]), (200, &json!(10_000_000), &json!(90_000_000)));
@@ -357,6 +393,38 @@ mod tests {
         assert_eq!(ask(&mut control, "/api/v1/budget/return", back, Some("ic_1")).0, 400);
     }
 
+    fn hello(control: &mut Control, token: &str) -> Value {
+        ask(control, "/api/v1/budget/handshake", json!({"ic_token": token, "provider": "openai"}), None).1
+    }
+
+    fn refresh(control: &mut Control, token: &str, lease: &Value, now: u64) -> Reply {
+        let body = json!({"ic_token": token, "current_lease_id": lease["lease_id"]}).to_string();
+        control.answer(Call::Refresh, body.as_bytes(), Some(token), "", now)
+    }
+
+    #[test]
+    fn a_token_says_what_becomes_of_its_leases() {
+        let mut control = control();
+        let small = hello(&mut control, "ic_budget=12000000");
+        assert_eq!((&small["budget_granted"], &small["budget_remaining"]), (&json!(10_000_000), &json!(2_000_000)));
+        let short = hello(&mut control, "ic_expires=30");
+        assert_eq!(short["expires_at"], json!(NOW + 30));
+        assert_eq!(refresh(&mut control, "ic_expires=30", &short, NOW + 29).0, 200);
+        assert_eq!(refresh(&mut control, "ic_expires=30", &short, NOW + 60), (400, json!({"error": "lease is not active"})));
+        let lease = hello(&mut control, "ic_denied");
+        let no = json!({
+            "status": "denied", "budget_granted": null, "budget_remaining": 90_000_000, "lease_id": null, "reason": "insufficient_budget",
+        });
+        assert_eq!(refresh(&mut control, "ic_denied", &lease, NOW), (200, no));
+        let lease = hello(&mut control, "ic_revoked");
+        assert_eq!(refresh(&mut control, "ic_revoked", &lease, NOW).0, 401);
+        let old = json!({"ic_token": "ic_nobudgets", "provider": "openai"});
+        assert_eq!(ask(&mut control, "/api/v1/budget/handshake", old, None), (404, json!("not found")));
+        let (books, events) = control.stats();
+        assert_eq!((books.allocated, books.open_leases, events), (312_000_000, 3, 0));
+        assert_eq!(books.allocated, books.spent + books.leased + books.remaining);
+    }
+
     #[test]
     fn handshakes_are_checked() {
         let table = [
@@ -368,15 +436,15 @@ mod tests {
             (json!({"ic_token": "down", "provider": "openai"}), 503),
         ];
         for (body, status) in table {
-            assert_eq!(ask(&mut Control::default(), "/api/v1/budget/handshake", body.clone(), None).0, status, "{body}");
+            assert_eq!(ask(&mut control(), "/api/v1/budget/handshake", body.clone(), None).0, status, "{body}");
         }
         let differing = json!({"ic_token": "t", "provider": "openai"});
-        assert_eq!(ask(&mut Control::default(), "/api/v1/budget/handshake", differing, Some("u")).0, 401);
+        assert_eq!(ask(&mut control(), "/api/v1/budget/handshake", differing, Some("u")).0, 401);
     }
 
     #[test]
     fn events_are_taken_once() {
-        let mut control = Control::default();
+        let mut control = self::control();
         let event = json!({
             "ic_token": "t", "event_id": "e1", "timestamp_ms": 1, "event_type": "llm_request_completed", "model": "m", "provider": "openai",
             "input_tokens": 3,

@@ -2,10 +2,8 @@
 //!
 //! Plain state and arithmetic. After every call, for every token: allocated = spent + leased + remaining.
 
+use serde::Serialize;
 use std::collections::{HashMap, HashSet};
-
-/// What a token is allocated.
-pub(super) const ALLOCATED: u64 = 100_000_000;
 
 /// The grant of a handshake that names no sum, and the most of any.
 const DEFAULT_GRANT: u64 = 10_000_000;
@@ -35,6 +33,8 @@ struct Lease {
     granted: u64,
     spent: u64,
     active: bool,
+    /// Seconds since 1970.
+    expires_at: Option<u64>,
 }
 
 /// A grant.
@@ -46,6 +46,37 @@ pub(super) struct Grant {
     pub(super) granted: u64,
     /// Micro-USD left to lend.
     pub(super) remaining: u64,
+    /// When it ends, seconds since 1970.
+    pub(super) expires_at: Option<u64>,
+}
+
+/// What a token asks for.
+pub(super) struct Wish<'a> {
+    pub(super) token: &'a str,
+    /// What a token new to the books starts with, micro-USD.
+    pub(super) allocated: u64,
+    /// Micro-USD; `None`: the default grant.
+    pub(super) sum: Option<u64>,
+    /// When the lease ends, seconds since 1970.
+    pub(super) expires_at: Option<u64>,
+}
+
+/// The books in sums, micro-USD: `allocated = spent + leased + remaining`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BookStats {
+    /// What all tokens seen may spend.
+    pub allocated: u64,
+    /// What is lent and not spent.
+    pub leased: u64,
+    /// What is spent.
+    pub spent: u64,
+    /// What is left to lend.
+    pub remaining: u64,
+    /// Leases that are open.
+    pub open_leases: u64,
+    /// Reports booked.
+    pub reports: u64,
 }
 
 /// Why a call on a lease fails.
@@ -53,7 +84,7 @@ pub(super) struct Grant {
 pub(super) enum Refused {
     /// No such lease, or another token's.
     Unknown,
-    /// It was returned or replaced.
+    /// It was returned or replaced, or it has expired.
     Inactive,
     /// More than what was lent.
     OverLease,
@@ -72,26 +103,72 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Lends `asked` (or the default) to `token`, as much as is left of it. A token new to the books starts with `allocated`.
-    pub(super) fn grant(&mut self, token: &str, allocated: u64, asked: Option<u64>, lease_id: String) -> Result<Grant, Refused> {
+    /// Lends what is wished for, as much as is left of it.
+    pub(super) fn grant(&mut self, wish: &Wish<'_>, lease_id: String) -> Result<Grant, Refused> {
+        let Wish { token, allocated, sum, expires_at } = *wish;
         if self.leases.len() >= MAX_LEASES || (self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(token)) {
             return Err(Refused::Full);
         }
         let account = self.accounts.entry(token.to_owned()).or_insert(Account { allocated, spent: 0, leased: 0 });
-        let granted = asked.unwrap_or(DEFAULT_GRANT).min(MAX_GRANT).min(account.remaining());
+        let granted = sum.unwrap_or(DEFAULT_GRANT).min(MAX_GRANT).min(account.remaining());
         if granted == 0 {
             return Err(Refused::Exhausted(account.remaining()));
         }
         account.leased += granted;
         let remaining = account.remaining();
-        self.leases.insert(lease_id.clone(), Lease { token: token.to_owned(), granted, spent: 0, active: true });
-        Ok(Grant { lease_id, granted, remaining })
+        self.leases.insert(lease_id.clone(), Lease { token: token.to_owned(), granted, spent: 0, active: true, expires_at });
+        Ok(Grant { lease_id, granted, remaining, expires_at })
+    }
+
+    /// Puts another lease in the place of one. Where nothing is left to lend but its own rest, that goes on.
+    pub(super) fn refresh(&mut self, wish: &Wish<'_>, old: &str, lease_id: String) -> Result<Grant, Refused> {
+        let (lease, account) = find(&mut self.leases, &mut self.accounts, wish.token, old)?;
+        if !lease.active {
+            return Err(Refused::Inactive);
+        }
+        if account.remaining() == 0 {
+            return Err(Refused::Exhausted(0));
+        }
+        if self.leases.len() >= MAX_LEASES {
+            return Err(Refused::Full);
+        }
+        self.end(wish.token, old, None)?;
+        self.grant(wish, lease_id)
+    }
+
+    /// What is left to lend to a token.
+    pub(super) fn remaining(&self, token: &str) -> u64 {
+        self.accounts.get(token).map_or(0, Account::remaining)
+    }
+
+    /// Ends the leases whose time is over.
+    pub(super) fn expire(&mut self, now: u64) {
+        let is_over = |lease: &Lease| lease.active && lease.expires_at.is_some_and(|at| at <= now);
+        let over: Vec<_> =
+            self.leases.iter().filter(|(_, lease)| is_over(lease)).map(|(id, lease)| (lease.token.clone(), id.clone())).collect();
+        for (token, id) in over {
+            // Of an active lease that is in the books there is nothing to refuse.
+            let _ = self.end(&token, &id, None);
+        }
+    }
+
+    /// The sums.
+    pub(super) fn stats(&self) -> BookStats {
+        let mut stats = BookStats { reports: self.reports.len() as u64, ..BookStats::default() };
+        for account in self.accounts.values() {
+            stats.allocated += account.allocated;
+            stats.leased += account.leased;
+            stats.spent += account.spent;
+            stats.remaining += account.remaining();
+        }
+        stats.open_leases = self.leases.values().filter(|lease| lease.active).count() as u64;
+        stats
     }
 
     /// Books the cost of a request on its lease, once for each request id; gives what is left to lend.
     pub(super) fn report(&mut self, token: &str, lease_id: &str, request_id: &str, cost: u64) -> Result<u64, Refused> {
         let (lease, account) = find(&mut self.leases, &mut self.accounts, token, lease_id)?;
-        let key = (lease_id.to_owned(), request_id.to_owned());
+        let key = (token.to_owned(), request_id.to_owned());
         if self.reports.contains(&key) {
             return Ok(account.remaining());
         }
@@ -149,9 +226,13 @@ mod tests {
 
     fn books() -> Books {
         let mut books = Books::default();
-        let grant = books.grant("t", ALLOCATED, None, "l1".into());
-        assert_eq!(grant, Ok(Grant { lease_id: "l1".into(), granted: 10_000_000, remaining: 90_000_000 }));
+        let grant = books.grant(&wish(None), "l1".into());
+        assert_eq!(grant, Ok(Grant { lease_id: "l1".into(), granted: 10_000_000, remaining: 90_000_000, expires_at: None }));
         books
+    }
+
+    fn wish(sum: Option<u64>) -> Wish<'static> {
+        Wish { token: "t", allocated: 100_000_000, sum, expires_at: None }
     }
 
     fn balanced(books: &Books) -> bool {
@@ -159,7 +240,7 @@ mod tests {
             let leased: u64 =
                 books.leases.values().filter(|lease| lease.active && lease.token == *token).map(|lease| lease.granted - lease.spent).sum();
             leased == account.leased && account.allocated == account.spent + account.leased + account.remaining()
-        })
+        }) && books.stats().allocated == books.stats().spent + books.stats().leased + books.stats().remaining
     }
 
     #[test]
@@ -171,9 +252,9 @@ mod tests {
         assert_eq!(books.end("t", "l1", Some(1_000)), Ok(9_999_000));
         assert_eq!(books.end("t", "l1", Some(1_000)), Err(Refused::Inactive));
         assert_eq!(books.report("t", "l1", "r3", 1), Err(Refused::Inactive));
-        let rest = books.grant("t", ALLOCATED, Some(u64::MAX), "l2".into());
+        let rest = books.grant(&wish(Some(u64::MAX)), "l2".into());
         assert_eq!(rest.map(|grant| grant.granted), Ok(99_999_000));
-        assert_eq!(books.grant("t", ALLOCATED, None, "l3".into()), Err(Refused::Exhausted(0)));
+        assert_eq!(books.grant(&wish(None), "l3".into()), Err(Refused::Exhausted(0)));
         assert!(balanced(&books));
     }
 
@@ -197,8 +278,37 @@ mod tests {
     #[test]
     fn the_books_are_bounded() {
         let mut books = Books::default();
-        let granted = (0..MAX_LEASES + 3).filter(|nth| books.grant("t", ALLOCATED, Some(1), nth.to_string()).is_ok()).count();
+        let granted = (0..MAX_LEASES + 3).filter(|nth| books.grant(&wish(Some(1)), nth.to_string()).is_ok()).count();
         assert_eq!(granted, MAX_LEASES);
-        assert_eq!(books.grant("t", ALLOCATED, Some(1), "x".into()), Err(Refused::Full));
+        assert_eq!(books.grant(&wish(Some(1)), "x".into()), Err(Refused::Full));
+    }
+
+    #[test]
+    fn a_refresh_moves_the_rest_or_leaves_it() {
+        let mut books = books();
+        assert_eq!(books.report("t", "l1", "r1", 400), Ok(90_000_000));
+        let grant = books.refresh(&wish(Some(99_999_600)), "l1", "l2".into());
+        assert_eq!(grant.map(|grant| (grant.granted, grant.remaining)), Ok((99_999_600, 0)));
+        assert_eq!(books.refresh(&wish(None), "l1", "l3".into()), Err(Refused::Inactive));
+        assert_eq!(books.refresh(&wish(None), "l2", "l3".into()), Err(Refused::Exhausted(0)), "only its own rest is left");
+        assert_eq!(books.report("t", "l2", "r2", 600), Ok(0), "it goes on");
+        assert_eq!(books.report("t", "l2", "r1", 400), Ok(0), "booked on the lease before");
+        let stats = books.stats();
+        assert_eq!((stats.spent, stats.leased, stats.open_leases, stats.reports), (1_000, 99_999_000, 1, 2));
+        assert!(balanced(&books));
+    }
+
+    #[test]
+    fn what_expires_goes_back() {
+        let mut books = Books::default();
+        let grant = books.grant(&Wish { expires_at: Some(100), ..wish(None) }, "l1".into());
+        assert_eq!(grant.map(|grant| grant.expires_at), Ok(Some(100)));
+        assert_eq!(books.report("t", "l1", "r1", 400), Ok(90_000_000));
+        for (now, open, remaining) in [(99, 1, 90_000_000), (100, 0, 99_999_600)] {
+            books.expire(now);
+            assert_eq!((books.stats().open_leases, books.stats().remaining), (open, remaining), "at {now}");
+            assert!(balanced(&books));
+        }
+        assert_eq!(books.report("t", "l1", "r2", 1), Err(Refused::Inactive));
     }
 }

@@ -32,6 +32,7 @@ mod stats;
 mod text;
 
 pub use answer::Tokens;
+pub use leases::BookStats;
 pub use stats::MockStats;
 
 use crate::config::{Limits, Timeouts};
@@ -66,11 +67,20 @@ pub struct MockConfig {
     pub events: usize,
     /// Between the events of a stream. Default zero.
     pub spacing: Duration,
+    /// What the control server allocates to a token that says nothing else, micro-USD. Default $100.
+    pub allocated_micro_usd: u64,
 }
 
 impl Default for MockConfig {
     fn default() -> Self {
-        Self { host: "127.0.0.1".into(), port: 0, latency: Duration::ZERO, events: 8, spacing: Duration::ZERO }
+        Self {
+            host: "127.0.0.1".into(),
+            port: 0,
+            latency: Duration::ZERO,
+            events: 8,
+            spacing: Duration::ZERO,
+            allocated_micro_usd: 100_000_000,
+        }
     }
 }
 
@@ -118,7 +128,7 @@ impl Mock {
 
     /// What it has seen so far.
     pub fn stats(&self) -> MockStats {
-        self.provider.counters.read()
+        self.provider.stats()
     }
 
     /// Stops at once: replies under way are cut. Twice is fine.

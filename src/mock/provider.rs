@@ -10,7 +10,7 @@ use super::faults::{Fault, Plan};
 use super::files::Files;
 use super::prices::{self, ModelRates};
 use super::route::{self, Endpoint};
-use super::stats::Counters;
+use super::stats::{Counters, MockStats};
 use super::text::CacheMark;
 use super::{MockConfig, anthropic, catalog, encode, openai, responses};
 use crate::call::{Headers, Inbound, Protocol};
@@ -52,13 +52,14 @@ struct Visit<'a> {
 impl Provider {
     /// A provider that is reached at `base_url`.
     pub(super) fn new(config: MockConfig, base_url: String) -> Self {
+        let control = Mutex::new(Control::new(config.allocated_micro_usd));
         Self {
             config,
             base_url,
             serial: AtomicU64::new(0),
             counters: Counters::default(),
             files: Mutex::default(),
-            control: Mutex::default(),
+            control,
             prompts: Mutex::default(),
         }
     }
@@ -67,14 +68,20 @@ impl Provider {
     fn reset(&self) {
         self.counters.reset();
         *lock(&self.files) = Files::default();
-        *lock(&self.control) = Control::default();
+        *lock(&self.control) = Control::new(self.config.allocated_micro_usd);
         lock(&self.prompts).clear();
+    }
+
+    /// What it has seen so far.
+    pub(super) fn stats(&self) -> MockStats {
+        let (books, events) = lock(&self.control).stats();
+        MockStats { books, events, ..self.counters.read() }
     }
 
     /// The mock's own addresses.
     fn own(&self, request: &Inbound<'_>, path: &str, reply: Responder<'_>) {
         let (status, body) = match (request.method, path) {
-            ("GET", "/__stats") => (200, serde_json::to_vec(&self.counters.read()).unwrap_or_default()),
+            ("GET", "/__stats") => (200, serde_json::to_vec(&self.stats()).unwrap_or_default()),
             ("POST", "/__reset") => {
                 self.reset();
                 (200, b"{}".to_vec())
@@ -93,7 +100,7 @@ impl Provider {
         } else {
             let mut bytes = Vec::new();
             match body.read_all(MAX_BODY_BYTES, &mut bytes) {
-                Ok(()) => lock(&self.control).answer(call, &bytes, bearer(request.headers), &self.base_url),
+                Ok(()) => lock(&self.control).answer(call, &bytes, bearer(request.headers), &self.base_url, now().0 / 1000),
                 Err(error) => (400, json!({"error": error.to_string()})),
             }
         };

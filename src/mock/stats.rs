@@ -4,6 +4,7 @@
 //! finds it counted.
 
 use super::answer::Tokens;
+use super::leases::BookStats;
 use super::prices::ModelRates;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +35,10 @@ pub struct MockStats {
     pub client_gone: u64,
     /// Control-server calls by kind.
     pub control: BTreeMap<&'static str, u64>,
+    /// The budget books of the control server.
+    pub books: BookStats,
+    /// Analytics events taken, duplicates aside.
+    pub events: u64,
     /// The ids of the last 100 requests to the provider, oldest first.
     pub request_ids: VecDeque<String>,
 }

@@ -170,7 +170,7 @@ impl Leases {
             }
         }
         #[cfg(feature = "analytics")]
-        note.items.push(shared.keyed(super::analytics::event_item(row)));
+        note.items.push(shared.keyed(crate::wire::event::event_item(row, ids::uuid4())));
         note
     }
 

@@ -1,7 +1,5 @@
 //! One exchange with an upstream, from the client's head to the settled outcome. [`exchange`] is the whole of it on one screen.
 
-#[cfg(feature = "analytics")]
-pub(crate) mod analytics;
 mod control;
 pub(crate) mod exchange;
 mod idle;

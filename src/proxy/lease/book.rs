@@ -328,9 +328,9 @@ impl Book {
         self.exhausted = true;
     }
 
-    /// The lease of a refresh begins, in the place of the one in use; `spent` is what the account has counted on that by now. Gives what the
-    /// account may spend from here on (what was settled since the line was drawn is spent of it already), and whether the server has no
-    /// more.
+    /// The lease of a refresh begins, in the place of the one in use; `spent` is what the account has counted on that by now. Gives
+    /// what the account may spend from here on (what was settled since the line was drawn is spent of it already), and whether the server
+    /// has no more.
     pub(in crate::proxy) fn renew(&mut self, cut: &Cut, grant: &Grant, spent: NanoUsd, now: Duration, unix: u64) -> (NanoUsd, bool) {
         let Some(old) = self.lease.take() else { return (NanoUsd::ZERO, true) };
         let rest = old.granted.saturating_sub(cut.micro - old.base);

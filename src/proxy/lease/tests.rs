@@ -1,16 +1,15 @@
 //! Leases and the background thread against a control server on loopback that keeps books of its own, or is slow, down, denies, expires,
 //! revokes and lies.
 
+mod bank;
+mod rig;
+
 use super::*;
-use crate::call::{End, Outcome};
-use crate::clock::UnixMs;
-use crate::money::Usage;
 use crate::proxy::keys::{REFUSED, UNREACHABLE};
 use crate::proxy::scripted::{Request, Server, answer, answer_with};
-use crate::row::{Bill, RequestInfo};
-use crate::secret::Secret;
+use bank::{Bank, failing, serving};
+use rig::{Rig, Store, row};
 use serde_json::Value;
-use std::collections::HashMap;
 use std::io::Read;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -20,296 +19,6 @@ const TOKEN: &str = "ic_TOKENCANARY";
 
 /// Far longer than anything here takes: a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-// ---- the server: a bank
-
-/// The books of a control server, micro-USD.
-#[derive(Default)]
-struct Bank {
-    remaining: u64,
-    spent: u64,
-    grants: u64,
-    leases: HashMap<String, Lent>,
-    reports: HashMap<String, u64>,
-    events: HashMap<String, u64>,
-}
-
-struct Lent {
-    granted: u64,
-    spent: u64,
-    active: bool,
-}
-
-impl Bank {
-    fn of(remaining: u64) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { remaining, ..Self::default() }))
-    }
-
-    fn answer(&mut self, request: &Request) -> (u16, Value) {
-        let body = request.json();
-        let (id, number) = (|name| body[name].as_str().unwrap_or_default().to_owned(), |name| body[name].as_u64().unwrap_or(0));
-        match request.path() {
-            "/api/v1/budget/handshake" => match self.lend(10_000_000) {
-                Some((id, granted)) => (200, json!({"lease_id": id, "budget_granted": granted, "budget_remaining": self.remaining})),
-                None => (403, json!({"error": "Budget limit exceeded"})),
-            },
-            "/api/v1/budget/refresh" => match self.remaining {
-                0 => (200, json!({"status": "denied", "budget_remaining": 0, "reason": "insufficient_budget"})),
-                _ => {
-                    self.close(&id("current_lease_id"), 0).expect("a refresh of an active lease");
-                    let (id, granted) = self.lend(number("requested_budget")).expect("something to lend");
-                    let (status, left) = ("approved", self.remaining);
-                    (200, json!({"status": status, "lease_id": id, "budget_granted": granted, "budget_remaining": left}))
-                }
-            },
-            "/api/v1/budget/report" => self.report(&id("lease_id"), &id("request_id"), number("cost_microdollars")),
-            "/api/v1/budget/return" => match self.close(&id("lease_id"), number("spent_microdollars")) {
-                Ok(returned) => (200, json!({"success": true, "returned": returned})),
-                Err(why) => (400, json!({"error": why})),
-            },
-            "/api/v1/analytics/events" => {
-                let count = self.events.entry(id("event_id")).or_default();
-                *count += 1;
-                (if *count == 1 { 202 } else { 200 }, json!({"event_id": id("event_id")}))
-            }
-            other => (404, json!({"error": other})),
-        }
-    }
-
-    fn lend(&mut self, asked: u64) -> Option<(String, u64)> {
-        let granted = asked.min(self.remaining);
-        self.remaining -= granted;
-        self.grants += 1;
-        let id = format!("lease_{}", self.grants);
-        self.leases.insert(id.clone(), Lent { granted, spent: 0, active: true });
-        (granted > 0).then_some((id, granted))
-    }
-
-    fn report(&mut self, lease: &str, request: &str, cost: u64) -> (u16, Value) {
-        if self.reports.contains_key(request) {
-            return (200, json!({"success": true}));
-        }
-        match self.leases.get_mut(lease) {
-            None => (404, json!({"error": "unknown lease"})),
-            Some(lent) if !lent.active => (403, json!({"error": "lease is not active"})),
-            Some(lent) if lent.spent + cost > lent.granted => (403, json!({"error": "over the lease"})),
-            Some(lent) => {
-                lent.spent += cost;
-                self.spent += cost;
-                self.reports.insert(request.to_owned(), cost);
-                (200, json!({"success": true, "budget_remaining": self.remaining}))
-            }
-        }
-    }
-
-    fn close(&mut self, lease: &str, spent: u64) -> Result<u64, &'static str> {
-        let lent = self.leases.get_mut(lease).filter(|lent| lent.active).ok_or("lease is not active")?;
-        let total = spent.max(lent.spent);
-        if total > lent.granted {
-            return Err("over the lease");
-        }
-        self.spent += total - lent.spent;
-        self.remaining += lent.granted - total;
-        (lent.spent, lent.active) = (total, false);
-        Ok(lent.granted - total)
-    }
-
-    fn reported(&self) -> u64 {
-        self.reports.values().sum()
-    }
-
-    fn open(&self) -> usize {
-        self.leases.values().filter(|lent| lent.active).count()
-    }
-}
-
-/// A server with these books.
-fn serving(bank: &Arc<Mutex<Bank>>) -> Server {
-    failing(bank, |_, _| None)
-}
-
-/// The same; where `fault` has an answer, that comes in the place of the books' own.
-fn failing(bank: &Arc<Mutex<Bank>>, fault: impl Fn(usize, &Request) -> Option<(u16, &'static str)> + Send + Sync + 'static) -> Server {
-    let bank = bank.clone();
-    Server::hearing(move |number, request, stream| {
-        let (status, body) = match fault(number, request) {
-            Some((status, body)) => (status, body.to_owned()),
-            None => {
-                let (status, body) = bank.lock().expect("bank").answer(request);
-                (status, body.to_string())
-            }
-        };
-        answer(stream, status, &body);
-    })
-}
-
-// ---- the router's side
-
-/// The budget's state machine, as far as the lease sees it.
-#[derive(Default)]
-struct Account(Mutex<AccountState>);
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct AccountState {
-    lease: Option<(u64, u64)>,
-    held: u64,
-    exhausted: bool,
-}
-
-impl Account {
-    fn lock(&self) -> MutexGuard<'_, AccountState> {
-        self.0.lock().expect("account")
-    }
-
-    /// Holds, if that much is free.
-    fn hold(&self, nano: u64) -> bool {
-        let mut state = self.lock();
-        let fits = state.lease.is_some_and(|(granted, spent)| spent + state.held + nano <= granted);
-        state.held += if fits { nano } else { 0 };
-        fits
-    }
-
-    fn settle(&self, held: u64, cost: u64) {
-        let mut state = self.lock();
-        state.held -= held;
-        if let Some((_, spent)) = &mut state.lease {
-            *spent += cost;
-        }
-    }
-}
-
-impl LeaseAccount for Account {
-    fn begin(&self, granted: NanoUsd) {
-        self.lock().lease = Some((granted.0, 0));
-    }
-
-    fn renew(&self, granted: &mut dyn FnMut(NanoUsd) -> NanoUsd) {
-        let mut state = self.lock();
-        let spent = state.lease.expect("a lease").1;
-        state.lease = Some((granted(NanoUsd(spent)).0, 0));
-    }
-
-    fn end(&self) {
-        self.lock().lease = None;
-    }
-
-    fn exhausted(&self, yes: bool) {
-        self.lock().exhausted = yes;
-    }
-
-    fn status(&self) -> Option<(NanoUsd, NanoUsd, NanoUsd)> {
-        let state = self.lock();
-        state.lease.map(|(granted, spent)| (NanoUsd(granted), NanoUsd(spent), NanoUsd(state.held)))
-    }
-}
-
-/// What a ledger keeps of leases; `found` is what it has of dead runs.
-#[derive(Default)]
-struct Store {
-    found: Vec<SavedLease>,
-    open: Mutex<HashMap<String, u64>>,
-    closed: Mutex<Vec<String>>,
-}
-
-impl LeaseStore for Store {
-    fn save_lease(&self, lease: &SavedLease) -> Result<(), Error> {
-        let mut open = self.open.lock().expect("store");
-        let spent = open.entry(lease.lease_id.clone()).or_default();
-        *spent = lease.spent_micro.max(*spent);
-        Ok(())
-    }
-
-    fn close_lease(&self, lease_id: &str) -> Result<(), Error> {
-        self.open.lock().expect("store").remove(lease_id);
-        self.closed.lock().expect("store").push(lease_id.into());
-        Ok(())
-    }
-
-    fn open_leases(&self, server: &str) -> Result<Vec<SavedLease>, Error> {
-        Ok(self.found.iter().filter(|lease| lease.server == server).cloned().collect())
-    }
-}
-
-/// An outbox in memory.
-#[derive(Default)]
-struct Waiting(Mutex<Vec<Item>>);
-
-impl Outbox for Waiting {
-    fn put(&self, item: Item) -> Result<(), Error> {
-        self.0.lock().expect("outbox").push(item);
-        Ok(())
-    }
-
-    fn pending(&self, limit: usize) -> Result<Vec<Item>, Error> {
-        Ok(self.0.lock().expect("outbox").iter().take(limit).cloned().collect())
-    }
-
-    fn done(&self, key: &str) -> Result<(), Error> {
-        self.0.lock().expect("outbox").retain(|item| item.key != key);
-        Ok(())
-    }
-}
-
-struct Rig {
-    leases: Leases,
-    account: Arc<Account>,
-    outbox: Arc<Waiting>,
-    store: Arc<Store>,
-}
-
-impl Rig {
-    fn of(url: &str) -> Self {
-        Self::with(url, Store::default(), |_| {})
-    }
-
-    fn with(url: &str, store: Store, change: impl FnOnce(&mut Shared)) -> Self {
-        let control = Control { server_url: url.parse().expect("url"), ic_token: Secret::new(TOKEN), cache_ttl: Duration::ZERO };
-        let config = ureq::Agent::config_builder().timeout_connect(Some(Duration::from_secs(5))).proxy(None).build();
-        let client = Client::new(control, ureq::Agent::new_with_config(config));
-        let (account, outbox, store) = (Arc::<Account>::default(), Arc::<Waiting>::default(), Arc::new(store));
-        let mut shared = Shared::new(client, account.clone(), outbox.clone(), Some(store.clone()));
-        change(&mut shared);
-        Self { leases: Leases::start(shared).expect("thread"), account, outbox, store }
-    }
-
-    fn ensure(&self) -> Result<bool, Refusal> {
-        self.leases.ensure(Protocol::OpenAi)
-    }
-
-    /// The refusal of a call; it must name the server, and the token may not be in it.
-    fn refusal(&self, url: &str) -> Refusal {
-        let refusal = self.ensure().expect_err("refused");
-        assert!(refusal.message.contains(url) && !refusal.message.contains("CANARY"), "{}", refusal.message);
-        refusal
-    }
-
-    /// A call that is held, sent, settled and reported.
-    fn call(&self, nano: u64) {
-        assert!(self.account.hold(nano), "{:?}", self.account.lock());
-        self.account.settle(nano, nano);
-        self.leases.settled(&row(nano), true);
-    }
-
-    fn waiting(&self) -> usize {
-        self.outbox.pending(usize::MAX).expect("memory").len()
-    }
-}
-
-fn row(nano: u64) -> Row {
-    let info = RequestInfo {
-        serial: 1,
-        at: UnixMs(1_700_000_000_000),
-        agent: None,
-        upstream: "openai".into(),
-        method: "POST".into(),
-        path: "/v1/chat/completions".into(),
-        model: Some("gpt-4o".into()),
-        stream: false,
-    };
-    let usage = Some(Usage { input: 10, output: 2, ..Usage::default() });
-    let bill = Bill { usage, cost: Some(NanoUsd(nano)), ..Bill::default() };
-    Row { info, outcome: Outcome::failed(200, End::Complete, Duration::ZERO), bill, code: None }
-}
 
 /// Waits until it is so.
 fn until(what: &str, reached: impl Fn() -> bool) {
@@ -326,8 +35,10 @@ fn paths(server: &Server) -> Vec<String> {
     server.requests().iter().map(last).filter(|path| path != "events").collect()
 }
 
-const STOP: Duration = Duration::from_secs(5);
+/// A deadline that a stop does not reach, unless the server is at fault.
+const STOP: Duration = PATIENCE;
 const CENT: u64 = 10_000_000;
+const DIME: u64 = 100_000_000;
 
 // ---- the handshake
 
@@ -477,18 +188,18 @@ fn a_lease_is_renewed_before_it_runs_dry() {
     let server = serving(&bank);
     let rig = Rig::of(&server.url);
     assert_eq!(rig.ensure(), Ok(true));
-    assert!(rig.account.hold(CENT));
-    // 7 dollars and 99 cents, then the cent that makes it 80 %, in calls of which the first are reported before the refresh.
-    (0..799).for_each(|_| rig.call(CENT));
-    until("another lease", || rig.account.status().is_some_and(|(_, spent, _)| spent.0 < 799 * CENT));
+    assert!(rig.account.hold(DIME));
+    // With what is held, 80 % of 10 dollars.
+    (0..79).for_each(|_| rig.call(DIME));
+    until("another lease", || rig.account.status().is_some_and(|(_, spent, _)| spent.0 < 79 * DIME));
     let refresh = server.requests().into_iter().find(|request| request.path().ends_with("refresh")).expect("a refresh").json();
-    assert_eq!(refresh, json!({"ic_token": TOKEN, "current_lease_id": "lease_1", "requested_budget": 10_010_000}));
-    (0..600).for_each(|_| rig.call(CENT));
-    rig.account.settle(CENT, 0);
+    assert_eq!(refresh, json!({"ic_token": TOKEN, "current_lease_id": "lease_1", "requested_budget": 10_100_000}));
+    (0..60).for_each(|_| rig.call(DIME));
+    rig.account.settle(DIME, 0);
     rig.leases.stop(STOP);
     let bank = bank.lock().expect("bank");
-    assert_eq!((bank.reported(), bank.spent, bank.open()), (13_990_000, 13_990_000, 0));
-    assert_eq!(bank.remaining, 25_000_000 - 13_990_000);
+    assert_eq!((bank.reported(), bank.spent, bank.open()), (13_900_000, 13_900_000, 0));
+    assert_eq!(bank.remaining, 25_000_000 - 13_900_000);
     assert!(rig.store.open.lock().expect("store").is_empty());
 }
 
@@ -521,7 +232,7 @@ fn spending_goes_on_while_the_server_is_down() {
     let rig = Rig::of(&server.url);
     assert_eq!(rig.ensure(), Ok(true));
     down.store(1, SeqCst);
-    (0..1000).for_each(|_| rig.call(CENT));
+    (0..100).for_each(|_| rig.call(DIME));
     assert!(!rig.account.hold(1), "up to the last nano-dollar, and no further");
     assert_eq!((rig.ensure(), bank.lock().expect("bank").reported()), (Ok(true), 0));
     down.store(0, SeqCst);
@@ -656,7 +367,7 @@ fn many_calls_and_many_leases() {
                 });
             }
         });
-        rig.leases.stop(PATIENCE);
+        rig.leases.stop(STOP);
         let (bank, total) = (bank.lock().expect("bank"), total.load(SeqCst));
         assert_eq!((bank.reported(), bank.spent, bank.open()), (total / 1000, total.div_ceil(1000), 0));
         assert_eq!(bank.remaining, allocated - bank.spent);
@@ -776,7 +487,7 @@ mod events {
         let bank = Bank::of(0);
         let server = serving(&bank);
         let rig = Rig::of(&server.url);
-        let item = crate::proxy::analytics::event_item(&row(1_000));
+        let item = crate::wire::event::event_item(&row(1_000), ids::uuid4());
         assert!(!item.body.contains("CANARY") && !item.body.contains("ic_token"));
         rig.leases.settled(&row(1_000), false);
         rig.leases.stop(STOP);

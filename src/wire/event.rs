@@ -1,6 +1,5 @@
 //! The analytics event of a finished call, as it waits in the outbox: names and figures, never a prompt, a reply, a key or a token.
 
-use super::ids;
 use crate::money::NanoUsd;
 use crate::outbox::{Item, ItemKind};
 use crate::row::Row;
@@ -27,13 +26,12 @@ struct Body<'a> {
     error_message: Option<String>,
 }
 
-/// The event of a row, with an id of its own.
-pub(crate) fn event_item(row: &Row) -> Item {
-    let key = ids::uuid4();
+/// The event of a row. `event_id` is a random UUID: the server tells duplicates by it.
+pub fn event_item(row: &Row, event_id: String) -> Item {
     let failed = !row.outcome.succeeded();
     let usage = row.bill.usage;
     let body = Body {
-        event_id: &key,
+        event_id: &event_id,
         timestamp_ms: row.info.at.0,
         event_type: if failed { "llm_request_failed" } else { "llm_request_completed" },
         model: row.info.model.as_deref().filter(|model| !model.is_empty()).unwrap_or("unknown"),
@@ -45,7 +43,7 @@ pub(crate) fn event_item(row: &Row) -> Item {
         error_message: failed.then(|| format!("status {}, {}", row.outcome.status, row.outcome.end.as_str())),
     };
     let body = serde_json::to_string(&body).unwrap_or_default();
-    Item { kind: ItemKind::Event, key, body }
+    Item { kind: ItemKind::Event, key: event_id, body }
 }
 
 /// The protocol knows two providers: the upstream's name, else whose price was paid.
@@ -93,9 +91,9 @@ mod tests {
     }
 
     fn body(row: &Row) -> Value {
-        let item = event_item(row);
+        let item = event_item(row, "id-1".into());
         let mut body: Value = serde_json::from_str(&item.body).expect("JSON");
-        assert_eq!((item.kind, body["event_id"].as_str()), (ItemKind::Event, Some(item.key.as_str())));
+        assert_eq!((item.kind, body["event_id"].as_str()), (ItemKind::Event, Some("id-1")));
         body.as_object_mut().expect("an object").remove("event_id");
         body
     }
