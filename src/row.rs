@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct RequestInfo {
     /// Counts the router's calls from 1.
     pub serial: u64,
-    /// When it was admitted.
+    /// When it had been read.
     pub at: UnixMs,
     /// The agent whose token it came with, else the name in its `x-iron-agent` or `X-Agent-Name` field.
     pub agent: Option<Arc<str>>,

@@ -157,6 +157,7 @@ impl Ledger {
     }
 
     fn append(&self, fill: impl FnOnce(&mut Frame)) -> Result<(), Error> {
+        self.keeper.here()?;
         let mut frame = Frame::begin();
         fill(&mut frame);
         self.keeper.append(&mut frame)

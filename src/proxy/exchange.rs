@@ -8,6 +8,7 @@ use super::relay::{self, Context, Relayed};
 use super::upstream::{Destination, NoReply, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
 use super::watch::{EndOnDrop, Watch};
 use crate::call::{AgentId, BodyLength, Call, End, Endpoint, Hold, Inbound, Outbound, Outcome, Protocol, Reason, Refusal, UpstreamId};
+use crate::clock::UnixMs;
 use crate::config::{Allow, Config, Control, Key, Limits, OnLedgerError, Upstream, UsageMode};
 use crate::error::Error;
 use crate::event::{Crossing, Event};
@@ -98,6 +99,8 @@ pub(super) struct Routed<'a> {
     assigned: Option<Arc<Assigned>>,
     /// Whose token it came with.
     agent: Option<AgentId>,
+    /// When it had been read.
+    at: UnixMs,
     /// The name it gives itself.
     label: Option<&'a str>,
     /// The model as the upstream knows it, where that is another name.
@@ -131,6 +134,7 @@ impl Service for Proxy {
             }
         };
         let started = Instant::now();
+        routed.at = super::tell::now();
         let client = reply.client();
         let (money, hold, quote) = match self.admit(&routed, &client) {
             Ok(admitted) => admitted,
@@ -248,7 +252,7 @@ impl Proxy {
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
         let (call, body, real_model) = self.route(request, target, buffered, assigned.as_deref())?;
         let label = headers::agent_label(&request.headers);
-        Ok(Request::Call(Box::new(Routed { call, body, assigned, agent, label, real_model })))
+        Ok(Request::Call(Box::new(Routed { call, body, assigned, agent, at: UnixMs(0), label, real_model })))
     }
 
     /// Reads a JSON body into memory; leaves any other where it is.
@@ -335,7 +339,7 @@ impl Proxy {
         }
         let ask = Ask { agent: routed.agent, quote: quote.as_ref(), leased: money.leased };
         let ask_more = || self.leases.iter().filter(|_| money.leased).for_each(Leases::ask_more);
-        let hold = self.purse.admit(&ask, client, ask_more)?;
+        let hold = self.purse.admit(&ask, client, routed.at, ask_more)?;
         Ok((money, hold, quote))
     }
 
@@ -417,7 +421,7 @@ impl Proxy {
         let agent = routed.agent.map(|agent| self.config.agents[agent.0].name.as_str()).or(routed.label);
         RequestInfo {
             serial,
-            at: super::tell::now(),
+            at: routed.at,
             agent: agent.map(Arc::from),
             upstream: self.names[call.upstream.0].clone(),
             method: row::kept(call.method),

@@ -3,6 +3,7 @@
 
 use super::exchange::{Proxy, Routed};
 use crate::call::{End, Hold, Outcome};
+use crate::clock::UnixMs;
 use crate::event::Event;
 use crate::money::{Price, Reported, Terms};
 use crate::policy::{self, Ended};
@@ -86,10 +87,14 @@ impl<'p> Open<'p> {
     fn close(&mut self, status: u16, end: End, reported: &Reported, code: Option<&'static str>) {
         let Some((hold, info)) = self.hold.take() else { return };
         let Progress { passed, first_byte, .. } = self.progress;
-        let outcome = Outcome { status, end, reply_bytes: passed, first_byte, total: self.started.elapsed() };
+        let total = self.started.elapsed();
+        let now = UnixMs(info.at.0.saturating_add(total.as_millis() as u64));
+        // What is written now for the first time leaves at once.
+        let first_byte = first_byte.or((passed > 0).then_some(total));
+        let outcome = Outcome { status, end, reply_bytes: passed, first_byte, total };
         let row = Arc::new(Row { info, outcome, bill: self.bill(end, reported), code });
         self.proxy.keep(&row, self.money.leased);
-        let crossings = self.proxy.purse().settle(hold, &row);
+        let crossings = self.proxy.purse().settle(hold, &row, now);
         self.proxy.tell_crossings(crossings);
         self.told = Some(row);
     }

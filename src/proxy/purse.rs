@@ -2,6 +2,7 @@
 
 use super::lease::LeaseAccount;
 use crate::call::{Hold, Refusal, Verdict};
+use crate::clock::UnixMs;
 use crate::event::Crossing;
 use crate::http::Client;
 use crate::money::NanoUsd;
@@ -64,13 +65,12 @@ impl Purse {
     ///
     /// # Errors
     /// [`Denied`].
-    pub(crate) fn admit(&self, ask: &Ask<'_>, client: &Client, waits: impl FnOnce()) -> Result<Hold, Denied> {
-        let begun = Instant::now();
-        let (mut ticket, mut waits) = (None, Some(waits));
+    pub(crate) fn admit(&self, ask: &Ask<'_>, client: &Client, now: UnixMs, waits: impl FnOnce()) -> Result<Hold, Denied> {
+        let (mut ticket, mut now, mut waits, mut begun) = (None, now, Some(waits), None);
         let mut state = self.lock();
         loop {
             let waited = ticket.is_some();
-            let verdict = policy::admit(&mut state, ask, ticket.take(), super::tell::now());
+            let verdict = policy::admit(&mut state, ask, ticket.take(), now);
             if waited && !matches!(verdict, Verdict::Wait(_)) && state.waiting() > 0 {
                 // Who stood behind may be next.
                 self.freed.notify_all();
@@ -80,6 +80,7 @@ impl Purse {
                 Verdict::Refuse(refused) => return Err(Denied::Refused(refused)),
                 Verdict::Wait(ticket) => ticket,
             };
+            let begun = *begun.get_or_insert_with(Instant::now);
             if let Some(waits) = waits.take() {
                 drop(state);
                 waits();
@@ -99,14 +100,14 @@ impl Purse {
                 self.freed.notify_all();
                 return Err(Denied::ClientGone);
             }
-            ticket = Some(waiting);
+            (ticket, now) = (Some(waiting), super::tell::now());
         }
     }
 
     /// Settles a call and wakes who waits.
-    pub(crate) fn settle(&self, hold: Hold, row: &Row) -> Vec<Crossing> {
+    pub(crate) fn settle(&self, hold: Hold, row: &Row, now: UnixMs) -> Vec<Crossing> {
         let mut state = self.lock();
-        let crossings = policy::settle(&mut state, hold, row, super::tell::now());
+        let crossings = policy::settle(&mut state, hold, row, now);
         let waiting = state.waiting() > 0;
         drop(state);
         if waiting {

@@ -366,7 +366,7 @@ impl Relay<'_, '_, '_, '_> {
             rest.extend_from_slice(last);
         }
         let last = if rest.is_empty() && self.filter.is_none() { last } else { &rest };
-        self.note(last.len());
+        self.open.progress.passed += last.len() as u64;
         self.settle(End::Complete);
         // Settled as complete: if the client has gone at this very point, the provider's work was done all the same.
         if let Err(fault) = self.stream.finish_with(last) {
