@@ -86,7 +86,6 @@ impl Ledger {
     /// # Errors
     /// As [`Books::record`].
     pub fn record_all(&self, row: &Arc<Row>, items: &[Item], lease: Option<&SavedLease>) -> Result<(), Error> {
-        self.keeper.here()?;
         let mut frame = Frame::begin();
         let used = row.bill.price.as_ref().map(|price| self.price(price, row, &mut frame));
         frame.row(row, used.as_ref().map(|used| used.id));
@@ -96,11 +95,12 @@ impl Ledger {
         }
         self.keeper.append(&mut frame)?;
         if let Some(Used { id, new: Some((key, price)) }) = used {
-            let mut prices = guard(&self.prices);
-            if prices.len() >= MAX_PRICES {
-                prices.clear();
+            if let Ok(mut prices) = self.prices.try_lock() {
+                if prices.len() >= MAX_PRICES {
+                    prices.clear();
+                }
+                prices.insert(key, (price, id));
             }
-            prices.insert(key, (price, id));
         }
         Ok(())
     }
@@ -110,7 +110,10 @@ impl Ledger {
         let tier = row.bill.tier;
         let rates = price.card(tier).rates(row.bill.usage.map_or(0, |usage| usage.input_tokens()));
         let key = (std::ptr::from_ref::<Rates>(rates).addr(), tier);
-        if let Some((_, id)) = guard(&self.prices).get(&key) {
+        // Never waited for: a price that is written down twice is one all the same, and in a forked child nobody would give it back.
+        if let Ok(prices) = self.prices.try_lock()
+            && let Some((_, id)) = prices.get(&key)
+        {
             return Used { id: *id, new: None };
         }
         let (id, text) = price_line(price, tier, rates);
@@ -157,7 +160,6 @@ impl Ledger {
     }
 
     fn append(&self, fill: impl FnOnce(&mut Frame)) -> Result<(), Error> {
-        self.keeper.here()?;
         let mut frame = Frame::begin();
         fill(&mut frame);
         self.keeper.append(&mut frame)

@@ -120,10 +120,10 @@ impl Keeper {
         Error::Io { what: format!("ledger {}", self.path.display()), source: io::Error::new(kind, why) }
     }
 
-    /// Appends a frame, once [`Keeper::here`] was asked. When it returns, the frame survives the end of this process.
+    /// Appends a frame. When it returns, the frame survives the end of this process.
     pub(super) fn append(&self, frame: &mut Frame) -> Result<(), Error> {
         let frame = frame.end().ok_or_else(|| self.error(ErrorKind::InvalidInput, "larger than a record may be".into()))?;
-        let mut desk = guard(&self.desk);
+        let mut desk = self.desk()?;
         if desk.closed.is_some() {
             return Err(Error::Stopped);
         }
