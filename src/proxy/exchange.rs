@@ -102,6 +102,8 @@ pub(super) struct Routed<'a> {
     label: Option<&'a str>,
     /// The model as the upstream knows it, where that is another name.
     real_model: Option<&'a str>,
+    /// Bytes that our own edits have put into the body: they are no input, and were not there when the worst case was held.
+    added: usize,
 }
 
 impl Routed<'_> {
@@ -110,12 +112,19 @@ impl Routed<'_> {
         self.body.as_ref().map(Buffered::bytes)
     }
 
+    /// Bytes of it that are ours, not the client's.
+    pub(super) fn added_bytes(&self) -> u64 {
+        self.added as u64
+    }
+
     /// Makes changes, given from the last to the first.
     fn edit(&mut self, edits: impl IntoIterator<Item = terms::Edit>) {
         let Some(body) = &mut self.body else { return };
+        let before = body.bytes().len();
         for edit in edits {
             body.body.replace(edit.at, edit.text.as_bytes());
         }
+        self.added += body.bytes().len().saturating_sub(before);
     }
 }
 
@@ -248,7 +257,7 @@ impl Proxy {
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
         let (call, body, real_model) = self.route(request, target, buffered, assigned.as_deref())?;
         let label = headers::agent_label(&request.headers);
-        Ok(Request::Call(Box::new(Routed { call, body, assigned, agent, label, real_model })))
+        Ok(Request::Call(Box::new(Routed { call, body, assigned, agent, label, real_model, added: 0 })))
     }
 
     /// Reads a JSON body into memory; leaves any other where it is.

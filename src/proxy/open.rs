@@ -107,10 +107,13 @@ impl<'p> Open<'p> {
         }
     }
 
-    /// The terms of the request, read again where nobody needed them before. What was admitted can be read.
+    /// The terms of the request, read again where nobody needed them before. What was admitted can be read. What our own edits have put in
+    /// is no input: counted, an estimate would be more than what was held before they were made.
     fn terms(&self) -> Terms {
         let body = self.routed.body_bytes().unwrap_or_default();
-        terms::read(self.routed.call.endpoint, body).map(|reading| reading.terms).unwrap_or_default()
+        let mut terms = terms::read(self.routed.call.endpoint, body).map(|reading| reading.terms).unwrap_or_default();
+        terms.input_tokens = terms.input_tokens.saturating_sub(self.routed.added_bytes());
+        terms
     }
 }
 
