@@ -119,8 +119,8 @@ impl Meter {
     ///
     /// It is recognised before the line that gives it away is whole, so that no client can have acted on what was passed on before: who
     /// holds back the bytes from here on until [`Meter::is_over`] and settles then, has settled before the client sees the end. When the
-    /// stream ends while bytes are held, or more of them are held than one cares to hold (such an event repeats the whole response),
-    /// they are passed on as they are.
+    /// stream ends while bytes are held, they are passed on as they are; and so are those of an event that is longer than one cares to
+    /// hold (it may repeat the whole response): its data ends in a later piece, which is held in its turn.
     pub fn terminal_at(&self) -> Option<usize> {
         self.stream.last_began.or_else(|| self.value_ended().then_some(0))
     }
