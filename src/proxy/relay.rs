@@ -367,6 +367,9 @@ impl Relay<'_, '_, '_, '_> {
         }
         let last = if rest.is_empty() && self.filter.is_none() { last } else { &rest };
         self.note(last.len());
+        if let Some(meter) = &mut self.meter {
+            meter.end();
+        }
         self.settle(End::Complete);
         // Settled as complete: if the client has gone at this very point, the provider's work was done all the same.
         if let Err(fault) = self.stream.finish_with(last) {

@@ -5,11 +5,40 @@ use super::client::Request;
 use super::framing::chunked;
 use super::rig::{self, Router};
 use super::upstream::{Conn, Upstream, sse_head};
-use iron_runtime::Config;
 use iron_runtime::config::Spending;
+use iron_runtime::mock::{Mock, MockConfig};
 use iron_runtime::money::NanoUsd;
+use iron_runtime::{Config, Secret};
+use std::sync::Arc;
+use std::thread;
 
 const CENT: u64 = 10_000_000;
+
+/// What the mock can do wrong.
+const FAULTS: [&str; 12] =
+    ["", "cut", "cut=0", "cut=100", "cut-before", "error-event", "garbage", "gzip", "500", "429", "cut=2000,gzip", "events=300"];
+
+/// One request of each endpoint that is metered.
+fn of_kind(number: usize, rest: &str) -> Request {
+    match number {
+        0 => chat("gpt-4o-mini", rest),
+        1 => chat("gpt-4o", &format!(r#","max_tokens":300,"n":2{rest}"#)),
+        2 => Request::post("/v1/responses", &format!(r#"{{"model":"o3-mini","input":"hi"{rest}}}"#)),
+        3 => Request::post("/v1/embeddings", r#"{"model":"text-embedding-3-small","input":["hi","there"]}"#),
+        _ => {
+            let body = r#"{"model":"claude-sonnet-4-20250514","max_tokens":500,"messages":[{"role":"user","content":"hi"}]"#;
+            Request::post("/v1/messages", &format!("{body}{rest}}}"))
+        }
+    }
+}
+
+fn with_mock(mock: &Mock) -> Config {
+    let mut config = rig::bare();
+    for upstream in [iron_runtime::Upstream::openai, iron_runtime::Upstream::anthropic] {
+        config.upstreams.push(upstream(mock.base_url().parse().expect("url"), Secret::new(rig::OPENAI_KEY)));
+    }
+    config
+}
 
 fn limited(mut config: Config, nano_usd: u64) -> Config {
     config.spending = Spending { budget: Some(NanoUsd(nano_usd)), ..Spending::default() };
@@ -60,4 +89,67 @@ fn the_usage_at_the_end_of_a_very_long_event_is_found() {
     let reply = router.call(&Request::post("/v1/responses", r#"{"model":"gpt-4o","input":"hi","stream":true}"#));
     assert_eq!(reply.text(), last);
     assert_eq!(router.inner().total_spent(), NanoUsd(7 * 2_500 + 3 * 10_000));
+}
+
+#[test]
+fn no_fault_makes_a_call_cost_more_than_is_known() {
+    let mock = Mock::start(MockConfig::default()).expect("mock");
+    let router = Router::start(limited(with_mock(&mock), 1000 * CENT));
+    for fault in FAULTS {
+        for number in 0..10 {
+            let before = (mock.stats().nano_usd, router.inner().total_spent().0);
+            router.call(&of_kind(number % 5, ["", r#","stream":true"#][number / 5]).field("x-mock", fault));
+            router.wait_stats(|totals| totals.in_flight == 0);
+            let (billed, known) = (mock.stats().nano_usd - before.0, router.inner().total_spent().0 - before.1);
+            assert!(billed <= known, "{fault}, {number}: {billed} and {known}");
+            assert!(!fault.is_empty() || billed == known, "{number}: {billed} and {known}");
+        }
+    }
+}
+
+#[test]
+fn faults_of_every_kind_leave_no_hold_and_never_cost_more_than_is_known() {
+    let mock = Mock::start(MockConfig::default()).expect("mock");
+    let router = Arc::new(Router::start(limited(with_mock(&mock), 40 * CENT)));
+    let clients = (0..12).map(|nth| {
+        let router = router.clone();
+        thread::spawn(move || {
+            for turn in 0..60 {
+                let number = nth * 7 + turn;
+                let rest = ["", r#","stream":true"#][number / FAULTS.len() % 2];
+                let request = of_kind(number % 5, rest);
+                let mut client = router.client();
+                client.send(&request.field("x-mock", FAULTS[number % FAULTS.len()]).bytes());
+                let Some(head) = client.head().filter(|_| turn % 6 != 5) else { continue };
+                // Some leave in mid-reply.
+                client.body(&head, "POST", |seen| turn % 4 == 3 && seen.len() > 40 * nth);
+            }
+        })
+    });
+    clients.collect::<Vec<_>>().into_iter().for_each(|client| client.join().expect("client"));
+    router.wait_stats(|totals| totals.in_flight == 0);
+    let (billed, stats) = (mock.stats().nano_usd, router.inner().stats());
+    assert_eq!(stats.held, NanoUsd::ZERO);
+    assert!(billed > 0 && billed <= stats.spent.0, "the provider billed {billed}, {} are known of", stats.spent.0);
+    assert!(stats.spent.0 <= 40 * CENT, "{} of {}", stats.spent.0, 40 * CENT);
+}
+
+#[test]
+fn a_running_count_is_the_bill_of_a_whole_stream_only() {
+    let counted = |output: u64| {
+        format!("data: {{\"choices\":[{{\"delta\":{{}}}}],\"usage\":{{\"prompt_tokens\":8,\"completion_tokens\":{output}}}}}\n\n")
+    };
+    let stream = [counted(1), counted(2)].concat();
+    let whole = chunked(&[stream.as_bytes()]);
+    let cut = whole[..whole.len() - 5].to_vec();
+    let request = chat("gpt-4o", r#","stream":true,"stream_options":{"include_usage":true}"#);
+    let told = 8 * 2_500 + 2 * 10_000;
+    for (stream, is_whole) in [(whole, true), (cut, false)] {
+        let provider = move |conn: &mut Conn| {
+            conn.request();
+            conn.send(&[sse_head(), stream.clone()].concat());
+        };
+        let spent = spent_of(100 * CENT, provider, &request);
+        assert!(if is_whole { spent == told } else { spent > told + 1024 * 10_000 }, "{spent}");
+    }
 }
