@@ -141,7 +141,7 @@ impl Service for Proxy {
         };
         let started = Instant::now();
         let client = reply.client();
-        let (money, hold, quote) = match self.admit(&routed, &client) {
+        let (money, hold, quote) = match self.admit(&routed, request, &client) {
             Ok(admitted) => admitted,
             Err(Denied::Refused(refused)) => {
                 let rendered = refusal::render(&refused, routed.call.protocol);
@@ -335,8 +335,8 @@ impl Proxy {
     }
 
     /// What the call may cost, and whether that may be spent now.
-    fn admit(&self, routed: &Routed<'_>, client: &Client) -> Result<(Money, Hold, Option<Quote>), Denied> {
-        let money = self.money(routed).map_err(Denied::Refused)?;
+    fn admit(&self, routed: &Routed<'_>, request: &Inbound<'_>, client: &Client) -> Result<(Money, Hold, Option<Quote>), Denied> {
+        let money = self.money(routed, request).map_err(Denied::Refused)?;
         let mut quote = None;
         if self.is_limited(routed, &money) {
             // What is let through without a worst case still stops where nothing may be spent.
@@ -349,7 +349,7 @@ impl Proxy {
     }
 
     /// How the call will be billed.
-    fn money(&self, routed: &Routed<'_>) -> Result<Money, Refusal> {
+    fn money(&self, routed: &Routed<'_>, request: &Inbound<'_>) -> Result<Money, Refusal> {
         if self.config.on_ledger_error == OnLedgerError::Stop {
             self.books.ready().map_err(|fault| {
                 let message =
@@ -361,6 +361,7 @@ impl Proxy {
         let upstream = &self.config.upstreams[call.upstream.0];
         let metering = match terms::metered(call.method, call.path, call.endpoint) {
             Metering::Read if routed.body.is_none() => Metering::Unbounded("a compressed or streamed request body"),
+            Metering::Free if headers::overrides_method(&request.headers) => Metering::Unbounded("a header gives it another method"),
             other => other,
         };
         let model = routed.real_model.or(call.model.as_deref()).filter(|_| metering == Metering::Read);
@@ -558,7 +559,7 @@ impl Proxy {
             OwnPage::Home => reply.send(200, [TEXT], b"LlmRouter OK"),
             OwnPage::Health => reply.send(200, [JSON], br#"{"status":"ok"}"#),
             OwnPage::Stats => {
-                let stats = self.purse.with(|state| Stats::of(state)).to_json();
+                let stats = self.purse.figures(Stats::of).to_json();
                 reply.send(200, [JSON], stats.to_string().as_bytes())
             }
         };

@@ -4,7 +4,7 @@
 use super::client::Request;
 use super::framing::chunked;
 use super::rig::{self, Router};
-use super::upstream::{Conn, Upstream, sse_head};
+use super::upstream::{Conn, Upstream, json, sse_head};
 use iron_runtime::config::Spending;
 use iron_runtime::mock::{Mock, MockConfig};
 use iron_runtime::money::NanoUsd;
@@ -152,4 +152,67 @@ fn a_running_count_is_the_bill_of_a_whole_stream_only() {
         let spent = spent_of(100 * CENT, provider, &request);
         assert!(if is_whole { spent == told } else { spent > told + 1024 * 10_000 }, "{spent}");
     }
+}
+
+#[test]
+fn nothing_that_could_be_billed_passes_as_free() {
+    let upstream = Upstream::saying(json(r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#));
+    let router = Router::start(limited(rig::openai(&upstream), CENT));
+    let body = r#"{"model":"gpt-4o","messages":[]}"#;
+    let post = |target: &str| Request::post(target, body);
+    let bare = || Request::new("POST", "/v1/chat/completions").field("Content-Type", "application/json");
+    let of_kind = |method: &str, kind: &str| Request::new(method, "/v1/chat/completions").field("Content-Type", kind).body(body);
+    for (nth, request) in [
+        bare().field("Content-Encoding", "gzip").body(body),
+        of_kind("POST", "multipart/form-data; boundary=x"),
+        of_kind("PUT", "application/json"),
+        of_kind("PATCH", "application/json"),
+        of_kind("post", "application/json"),
+        post("/v1/chat/completions/"),
+        post("/openai/v1/chat/completions/"),
+        post("/V1/Chat/Completions"),
+        post("/v1//chat/completions"),
+        post("/v1/chat%2Fcompletions"),
+        post("/chat/completions"),
+        post("/v1/responses/compact"),
+        post("/v1/files/..%2fchat%2fcompletions"),
+        post("/v1/images/generations"),
+        Request::new("GET", "/v1/chat/completions")
+            .field("X-HTTP-Method-Override", "POST")
+            .field("Content-Type", "application/json")
+            .body(body),
+        Request::post("/v1/chat/completions", r#"{"model":"gpt-4o-search-preview","messages":[]}"#),
+        Request::post("/v1/chat/completions", r#"{"model":"gpt-4o","messages":[],"search_parameters":{"mode":"on"}}"#),
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(router.call(request).error(), (402, "unmetered_request".into()), "request {nth}");
+    }
+    for (nth, request) in [
+        Request::new("POST", "/v1/chat/completions").field("Content-Type", "application/x-www-form-urlencoded").body("model=gpt-4o"),
+        bare().body(format!("\u{feff}{body}")),
+        bare().body(b"{\"model\":\"gpt-4o\",\"messages\":[\"\xff\"]}"),
+        bare().body(r#"{"model":["gpt-4o"],"messages":[]}"#),
+        bare().body(""),
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(router.call(request).status, 400, "request {nth}");
+    }
+    assert!(upstream.requests().is_empty());
+    // These are read as what they are.
+    let plain = of_kind("POST", "text/plain");
+    let parts: [&[u8]; 2] = [br#"{"model":"gpt-4o","#, br#""messages":[]}"#];
+    for request in [
+        plain,
+        bare().chunked(&parts),
+        post("http://127.0.0.1/v1/chat/completions?a=b"),
+        post("/openai/v1/chat/completions"),
+        post("/v1/v1/chat/completions"),
+    ] {
+        assert_eq!(router.call(&request).status, 200);
+    }
+    assert_eq!(router.inner().total_spent(), NanoUsd(5 * (2_500 + 10_000)));
 }
