@@ -4,7 +4,7 @@
 use super::client::Request;
 use super::framing::chunked;
 use super::rig::{self, Router};
-use super::upstream::{Conn, Upstream, json, sse_head};
+use super::upstream::{self, Conn, Upstream, json, sse_head};
 use iron_runtime::config::Spending;
 use iron_runtime::mock::{Mock, MockConfig};
 use iron_runtime::money::NanoUsd;
@@ -215,4 +215,63 @@ fn nothing_that_could_be_billed_passes_as_free() {
         assert_eq!(router.call(&request).status, 200);
     }
     assert_eq!(router.inner().total_spent(), NanoUsd(5 * (2_500 + 10_000)));
+}
+
+/// A reply with these fields and this body, of a known length.
+fn plain(status: u16, fields: &str, body: &str) -> Vec<u8> {
+    upstream::reply(status, fields, body)
+}
+
+#[test]
+fn replies_of_every_shape_are_billed_once_and_passed_on_whole() {
+    const USAGE: &str = r#""usage":{"prompt_tokens":10,"completion_tokens":20}"#;
+    const TOLD: u64 = 10 * 2_500 + 20 * 10_000;
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let usage = format!("data: {{\"choices\":[],{USAGE}}}\n\n");
+    let done = "data: [DONE]\n\n";
+    let stream = [text, &usage, done].concat();
+    let crlf = stream.replace('\n', "\r\n");
+    let json_body = format!("{{\"choices\":[{{\"index\":0}}],{USAGE}}}");
+    let sse = "Content-Type: text/event-stream\r\n";
+    let typed = "Content-Type: application/json\r\n";
+    let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+    let without = [text, done].concat();
+    let estimate = None;
+    for (case, asks_stream, reply, body, cost) in [
+        ("a stream in one piece", true, [sse_head(), chunked(&[stream.as_bytes()])].concat(), without.clone(), Some(TOLD)),
+        ("a stream byte by byte", true, [sse_head(), chunked(&bytes)].concat(), without.clone(), Some(TOLD)),
+        ("lines that end in CRLF", true, [sse_head(), chunked(&[crlf.as_bytes()])].concat(), without.replace('\n', "\r\n"), Some(TOLD)),
+        ("a stream with its length", true, plain(200, sse, &stream), without.clone(), Some(TOLD)),
+        ("a stream without its end", true, plain(200, sse, &[text, &usage].concat()), text.into(), Some(TOLD)),
+        ("one value for a stream", true, plain(200, typed, &json_body), json_body.clone(), Some(TOLD)),
+        ("a stream for one value", false, plain(200, sse, &stream), stream.clone(), Some(TOLD)),
+        ("no type", false, plain(200, "", &json_body), json_body.clone(), Some(TOLD)),
+        ("an error with 200", false, plain(200, typed, r#"{"error":{"message":"x"}}"#), r#"{"error":{"message":"x"}}"#.into(), estimate),
+        ("an error", false, plain(400, typed, r#"{"error":{"message":"x"}}"#), r#"{"error":{"message":"x"}}"#.into(), Some(0)),
+        ("an error with a bill", false, plain(500, typed, &json_body), json_body.clone(), Some(TOLD)),
+        ("a redirection", false, plain(307, "Location: /x\r\n", ""), String::new(), Some(0)),
+        ("nothing", false, plain(200, typed, ""), String::new(), estimate),
+        ("no content", false, b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(), String::new(), estimate),
+        ("a coding", false, plain(200, "Content-Encoding: gzip\r\n", "not read"), "not read".into(), estimate),
+        (
+            "an early hint",
+            false,
+            [b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".to_vec(), plain(200, typed, &json_body)].concat(),
+            json_body.clone(),
+            Some(TOLD),
+        ),
+    ] {
+        let upstream = Upstream::saying(reply);
+        let router = Router::start(limited(rig::openai(&upstream), 100 * CENT));
+        let request = chat("gpt-4o", &format!(r#","max_tokens":1000,"stream":{asks_stream}"#));
+        let got = router.call(&request);
+        assert_eq!(got.text(), body, "{case}");
+        let stats = router.inner().stats();
+        let (spent, tally) = (stats.spent.0, &stats.tally.all);
+        assert_eq!((stats.held, tally.requests, stats.totals.in_flight), (NanoUsd::ZERO, 1, 0), "{case}");
+        match cost {
+            Some(cost) => assert_eq!(spent, cost, "{case}"),
+            None => assert!(spent > TOLD && spent <= 2 * CENT, "{case}: {spent}"),
+        }
+    }
 }
