@@ -2,15 +2,16 @@
 //! and nothing that a provider would bill goes through as free.
 
 use super::client::Request;
-use super::framing::chunked;
-use super::rig::{self, Router};
+use super::framing::{chunk, chunked};
+use super::rig::{self, Router, a_silence};
 use super::upstream::{self, Conn, Upstream, json, sse_head};
-use iron_runtime::config::Spending;
+use iron_runtime::config::{Key, OnBudget, Spending};
 use iron_runtime::mock::{Mock, MockConfig};
 use iron_runtime::money::NanoUsd;
-use iron_runtime::{Config, Secret};
+use iron_runtime::{Config, Protocol, Secret};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 const CENT: u64 = 10_000_000;
 
@@ -274,4 +275,92 @@ fn replies_of_every_shape_are_billed_once_and_passed_on_whole() {
             None => assert!(spent > TOLD && spent <= 2 * CENT, "{case}: {spent}"),
         }
     }
+}
+
+#[test]
+fn an_alias_costs_what_its_model_costs() {
+    let upstream = Upstream::saying(json(r#"{"usage":{"prompt_tokens":10,"completion_tokens":20}}"#));
+    let mut config = limited(rig::bare(), CENT);
+    let mut local = iron_runtime::Upstream::new("local", Protocol::OpenAi, upstream.url().parse().expect("url"), Key::None);
+    local.aliases = vec![("fast".into(), "gpt-4o".into())];
+    config.upstreams.push(local);
+    let router = Router::start(config);
+    let reply = router.call(&chat("fast", r#","service_tier":"default""#));
+    let clamped = reply.head.get("x-iron-clamped").expect("told");
+    let limit = clamped.strip_prefix("max_tokens=").expect("the name that compatible servers know");
+    let body = String::from_utf8(upstream.request().body).expect("text");
+    assert_eq!(
+        body,
+        format!(r#"{{"max_tokens":{limit},"model":"gpt-4o","messages":[{{"role":"user","content":"hi"}}],"service_tier":"default"}}"#)
+    );
+    assert_eq!(router.inner().total_spent(), NanoUsd(10 * 2_500 + 20 * 10_000));
+}
+
+#[test]
+fn whoever_leaves_leaves_no_hold_and_no_place_in_the_line() {
+    let upstream = Upstream::start(|conn| {
+        conn.request();
+        conn.eof();
+    });
+    let mut config = limited(rig::openai(&upstream), CENT);
+    config.spending.on_budget = OnBudget::Refuse;
+    config.spending.wait = super::WAIT;
+    let router = Router::start(config);
+    let request = chat("gpt-4o", r#","max_tokens":400,"service_tier":"default""#);
+    let mut holding = router.client();
+    holding.send(&request.bytes());
+    upstream.wait("the first call", |log| log.requests.len() == 1);
+    for reset in [true, false] {
+        let mut waiting = router.client();
+        waiting.send(&request.bytes());
+        a_silence();
+        waiting.leave(reset);
+    }
+    a_silence();
+    assert_eq!(router.stats().in_flight, 1);
+    holding.leave(true);
+    router.wait_stats(|totals| totals.in_flight == 0);
+    assert_eq!(router.inner().stats().held, NanoUsd::ZERO);
+    // Those who waited were not sent, and stand in nobody's way.
+    router.inner().set_budget(Some(NanoUsd(2 * CENT)));
+    let mut next = router.client();
+    next.send(&request.bytes());
+    upstream.wait("the next call", |log| log.requests.len() == 2);
+}
+
+#[test]
+fn a_stop_in_mid_reply_settles_what_is_cut() {
+    let upstream = Upstream::start(|conn| {
+        conn.request();
+        conn.send(&[sse_head(), chunk(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n")].concat());
+        conn.eof();
+    });
+    let mut config = limited(rig::openai(&upstream), 100 * CENT);
+    config.timeouts.drain = Duration::ZERO;
+    let mut router = Router::start(config);
+    let mut clients: Vec<_> = (0..8).map(|_| router.client()).collect();
+    for client in &mut clients {
+        client.send(&chat("gpt-4o", r#","stream":true,"max_tokens":500"#).bytes());
+        let head = client.head().expect("a head");
+        client.stream_until(&head, "content");
+    }
+    router.stop();
+    let stats = router.inner().stats();
+    assert_eq!((stats.held, stats.totals.in_flight, stats.tally.all.requests), (NanoUsd::ZERO, 0, 8));
+    assert!(stats.spent > NanoUsd::ZERO && stats.spent.0 < 8 * 2 * CENT, "{:?}", stats.spent);
+}
+
+#[test]
+fn a_silent_provider_is_billed_by_the_estimate() {
+    let upstream = Upstream::start(|conn| {
+        conn.request();
+        conn.eof();
+    });
+    let mut config = limited(rig::openai(&upstream), CENT);
+    config.timeouts.first_byte = Duration::from_millis(300);
+    let router = Router::start(config);
+    assert_eq!(router.call(&chat("gpt-4o", r#","max_tokens":100"#)).status, 504);
+    let stats = router.inner().stats();
+    assert_eq!(stats.held, NanoUsd::ZERO);
+    assert!(stats.spent.0 >= 100 * 10_000 && stats.spent.0 <= CENT, "{:?}", stats.spent);
 }
