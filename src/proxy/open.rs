@@ -2,8 +2,9 @@
 //! end, by the exchange when there was no reply, or when it is dropped.
 
 use super::exchange::{Proxy, Routed};
+use super::purse::Purse;
 use crate::call::{End, Hold, Outcome};
-use crate::event::Event;
+use crate::event::{Crossing, Event};
 use crate::money::{Price, Reported, Terms};
 use crate::policy::{self, Ended};
 use crate::row::{Bill, RequestInfo, Row};
@@ -88,9 +89,9 @@ impl<'p> Open<'p> {
         let Progress { passed, first_byte, .. } = self.progress;
         let outcome = Outcome { status, end, reply_bytes: passed, first_byte, total: self.started.elapsed() };
         let row = Arc::new(Row { info, outcome, bill: self.bill(end, reported), code });
+        let settling = Settling::new(self.proxy.purse(), hold, &row);
         self.proxy.keep(&row, self.money.leased);
-        let crossings = self.proxy.purse().settle(hold, &row);
-        self.proxy.tell_crossings(crossings);
+        self.proxy.tell_crossings(settling.done());
         self.told = Some(row);
     }
 
@@ -117,11 +118,78 @@ impl<'p> Open<'p> {
     }
 }
 
+/// A hold that is about to be settled: also if what comes before panics.
+struct Settling<'s> {
+    purse: &'s Purse,
+    hold: Option<Hold>,
+    row: &'s Row,
+}
+
+impl<'s> Settling<'s> {
+    fn new(purse: &'s Purse, hold: Hold, row: &'s Row) -> Self {
+        Self { purse, hold: Some(hold), row }
+    }
+
+    /// Settles it now.
+    fn done(mut self) -> Vec<Crossing> {
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Vec<Crossing> {
+        self.hold.take().map(|hold| self.purse.settle(hold, self.row)).unwrap_or_default()
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.close(self.progress.status, End::Abandoned, &Reported::default(), None);
         if let Some(row) = self.told.take() {
             self.proxy.tell(|| Event::closing(row));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixMs;
+    use crate::config::Spending;
+    use crate::money::NanoUsd;
+    use crate::policy::{Ask, Quote, State};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn a_hold_is_released_although_the_row_could_not_be_kept() {
+        let spending = Spending { budget: Some(NanoUsd(100)), ..Spending::default() };
+        let purse = Purse::new(State::new(&spending, &[], (NanoUsd::ZERO, Vec::new()), UnixMs(0)), Duration::ZERO);
+        let quote = Quote { input_pico_usd: 40_000, ..Quote::default() };
+        let ask = Ask { agent: None, quote: Some(&quote), leased: false };
+        let verdict = purse.with(|state| policy::admit(state, &ask, None, UnixMs(0)));
+        let crate::call::Verdict::Forward(hold) = verdict else { panic!("it fits") };
+        let info = RequestInfo {
+            serial: 1,
+            at: UnixMs(0),
+            agent: None,
+            upstream: "openai".into(),
+            method: "POST".into(),
+            path: "/v1/chat/completions".into(),
+            model: None,
+            stream: false,
+        };
+        let outcome = Outcome::failed(200, End::Complete, Duration::ZERO);
+        let row = Row { info, outcome, bill: Bill { cost: Some(NanoUsd(30)), ..Bill::default() }, code: None };
+        assert_eq!(purse.with(|state| (state.held(), state.spent())), (NanoUsd(40), NanoUsd::ZERO));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _settling = Settling::new(&purse, hold, &row);
+            panic!("the ledger");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(purse.with(|state| (state.held(), state.spent(), state.totals().in_flight)), (NanoUsd::ZERO, NanoUsd(30), 0));
     }
 }
