@@ -424,7 +424,9 @@ impl Proxy {
     /// What is known of a call when it begins.
     pub(super) fn info(&self, routed: &Routed<'_>, serial: u64) -> RequestInfo {
         let call = &routed.call;
-        let agent = routed.agent.map(|agent| self.config.agents[agent.0].name.as_str()).or(routed.label);
+        // A label that is an agent's name would have the agent's account pay, once the rows are counted again at the next start.
+        let label = routed.label.filter(|label| !self.config.agents.iter().any(|agent| agent.name == *label));
+        let agent = routed.agent.map(|agent| self.config.agents[agent.0].name.as_str()).or(label);
         RequestInfo {
             serial,
             at: super::tell::now(),
