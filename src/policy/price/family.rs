@@ -39,8 +39,7 @@ pub(super) fn reasons(model: &str) -> bool {
 /// Whether it searches by itself, and the provider bills every search beside the tokens (`gpt-4o-search-preview`, `o3-deep-research`,
 /// `sonar`).
 pub(in crate::policy) fn searches(model: &str) -> bool {
-    let name = bare(model);
-    ["search", "research"].iter().any(|word| name.split('-').any(|part| part == *word)) || is_of(name, "sonar")
+    bare(model).split(['-', ':']).any(|part| matches!(part, "search" | "research" | "sonar" | "online"))
 }
 
 /// The name without a provider or a fine-tune's mark before it.
@@ -91,6 +90,7 @@ mod tests {
             ("o4-mini-deep-research", true),
             ("perplexity/sonar-pro", true),
             ("sonar", true),
+            ("perplexity/llama-3.1-sonar-large-128k-online", true),
             ("gpt-4o", false),
             ("sonata-large", false),
             ("nous-researcher", false),

@@ -40,7 +40,7 @@ pub(super) const EMBEDDINGS: &[&str] = &["model", "service_tier", "input"];
 pub(super) fn chat(reader: &mut Reader<'_>, key: &'static str) -> Read<()> {
     match key {
         "messages" => reader.array(message),
-        "tools" => reader.tools(|kind, _| matches!(kind, None | Some("function" | "custom"))),
+        "tools" => reader.tools(|kind, _| matches!(kind, Some("function" | "custom"))),
         "functions" => reader.tools(|_, _| true),
         "response_format" => reader.schema(),
         "modalities" => reader.array(modality),
