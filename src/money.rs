@@ -260,7 +260,7 @@ pub struct Terms {
     pub output_limit: Option<u64>,
     /// How many answers it asks for, at least 1.
     pub choices: u64,
-    /// Tokens of thinking asked for; the output limit must stay above.
+    /// Tokens of thinking asked for; the output limit must stay above. 0: as many as the model likes.
     pub thinking_budget: Option<u64>,
     /// The dearest tier the request could be served by.
     pub tiers: Tiers,

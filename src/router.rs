@@ -178,7 +178,7 @@ impl LlmRouter {
 
     /// Counts and money since it started; also after [`LlmRouter::shutdown`].
     pub fn stats(&self) -> Stats {
-        self.proxy.purse().with(|state| Stats::of(state))
+        self.proxy.purse().figures(Stats::of)
     }
 
     /// What its calls have cost since it started.
@@ -193,7 +193,7 @@ impl LlmRouter {
 
     /// What counts against the limit, and the limit; `None` without one.
     pub fn budget_status(&self) -> Option<(NanoUsd, NanoUsd)> {
-        self.proxy.purse().with(|state| state.budget_status())
+        self.proxy.purse().figures(State::budget_status)
     }
 
     /// Sets another limit, or none, also while calls are under way: those that were admitted go on, the next ones meet the new limit.

@@ -85,8 +85,7 @@ fn estimate(price: &Price, reported: &Reported, mut terms: Terms, ended: &Ended)
 fn most_output(price: &Price, terms: &Terms, bounds: &Bounds, ended: &Ended) -> u64 {
     let choices = terms.choices.max(1);
     let seen = ended.reply_bytes.saturating_add(UNSEEN_TOKENS.saturating_mul(choices));
-    let own = terms.output_limit.map_or(bounds.model_limit, |own| Some(bounds.model_limit.map_or(own, |most| most.min(own))));
-    let Some(limit) = ended.clamp.or(own) else { return seen };
+    let Some(limit) = ended.clamp.or(bounds.own_limit).or(bounds.model_limit) else { return seen };
     let most = limit.saturating_mul(choices);
     let bytes_tell = ended.streamed && (200..300).contains(&ended.status) && !price.reasoning && terms.thinking_budget.is_none();
     if bytes_tell { most.min(seen) } else { most }

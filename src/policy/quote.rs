@@ -6,6 +6,7 @@ pub(super) mod tests;
 use crate::call::{Reason, Refusal};
 use crate::config::{Allow, Spending};
 use crate::money::{NanoUsd, Price, Rates, Terms, Tier, Tiers};
+use crate::policy::price::searches;
 
 /// No output limit is lowered below this: an answer of fewer tokens is of no use to anybody.
 const LEAST_TOKENS: u64 = 16;
@@ -17,7 +18,7 @@ pub struct Quote {
     pub input_pico_usd: u128,
     /// One token of output of every answer asked for, likewise.
     pub output_pico_usd: u128,
-    /// The output limit of the request itself.
+    /// The output limit of the request itself. It may be above the model's: a provider that takes it may know more than the table.
     pub own_limit: Option<u64>,
     /// The most the model puts out.
     pub model_limit: u64,
@@ -36,7 +37,7 @@ impl Quote {
 
     /// The output limit in force without a clamp.
     pub fn limit(&self) -> u64 {
-        self.own_limit.unwrap_or(self.model_limit).min(self.model_limit)
+        self.own_limit.unwrap_or(self.model_limit)
     }
 
     /// The highest output limit that an amount pays for, the inverse of [`Quote::at`]; `None`: not even the input.
@@ -66,7 +67,8 @@ impl Quote {
 /// the sum, pictures come first: `min(I, w)·i + (w - min(I, w))·d` is the largest value of that expression with `T + I ≤ w`.
 ///
 /// *Output.* Each of the `choices` answers has at most as many tokens as the limit in force (reasoning included), which the provider
-/// enforces, and each token costs at most the dearest output class.
+/// enforces, and each token costs at most the dearest output class. The limit is the request's own, else the model's; an own one above the
+/// model's is held in full, up to the context window: tables grow old, and a provider that takes the request may well answer it.
 ///
 /// *Rounding.* The cost is `⌊(p + 500)/1000⌋ ≤ ⌈p/1000⌉` nano-USD for an exact `p` pico-USD, the hold is `⌈P/1000⌉` with `P ≥ p`. Sums that
 /// would overflow become the largest number, which no account can pay. ∎
@@ -90,7 +92,7 @@ pub fn quote(price: Option<&Price>, terms: &Terms, model: Option<&str>, spending
     Ok(Some(Quote {
         input_pico_usd: bounds.input_pico_usd,
         output_pico_usd: bounds.output_rate.saturating_mul(u128::from(terms.choices.max(1))),
-        own_limit: terms.output_field.and(terms.output_limit),
+        own_limit: bounds.own_limit,
         // A request's own limit bounds the output where nothing is known of the model.
         model_limit: bounds.model_limit.or(terms.output_limit).unwrap_or(0),
         least_limit: LEAST_TOKENS.max(terms.thinking_budget.map_or(0, |thinking| thinking.saturating_add(1))),
@@ -109,6 +111,8 @@ pub(super) struct Bounds {
     pub(super) output_rate: u128,
     /// The output tokens of one answer; `None`: not known.
     pub(super) model_limit: Option<u64>,
+    /// The request's own limit, as far as the context window allows.
+    pub(super) own_limit: Option<u64>,
 }
 
 impl Bounds {
@@ -131,16 +135,21 @@ impl Bounds {
             None => (0, Some(0)),
             Some(_) => (output_rate.into(), price.max_output_tokens.or(price.context_window)),
         };
-        Self { input, input_pico_usd, output_rate, model_limit }
+        let own_limit = terms.output_field.and(terms.output_limit).map(|own| own.min(window(price).unwrap_or(u64::MAX)));
+        Self { input, input_pico_usd, output_rate, model_limit, own_limit }
     }
 }
 
-/// The input tokens that the context window allows; `None`: any number. A table that has a price for longer contexts than its window
-/// contradicts itself: then the window is not believed.
+/// The input tokens that the context window allows; `None`: any number.
 fn most_input(price: &Price, terms: &Terms) -> Option<u64> {
-    let mut cards = std::iter::once(&price.standard).chain(price.tiers.iter().map(|(_, card)| card));
-    let window = price.context_window.filter(|window| cards.all(|card| card.long.iter().all(|(over, _)| over < window)))?;
+    let window = window(price)?;
     terms.output_field.map(|_| window.saturating_mul(terms.choices.max(1)))
+}
+
+/// The context window. A table that has a price for longer contexts than its window contradicts itself: then the window is not believed.
+fn window(price: &Price) -> Option<u64> {
+    let mut cards = std::iter::once(&price.standard).chain(price.tiers.iter().map(|(_, card)| card));
+    price.context_window.filter(|window| cards.all(|card| card.long.iter().all(|(over, _)| over < window)))
 }
 
 /// The sets of rates by which a request with at most `input` tokens can be charged.
@@ -176,6 +185,9 @@ fn unbounded(price: &Price, terms: &Terms) -> Option<String> {
     let has_rate = |rate: fn(&Rates) -> Option<u64>| reachable(price, terms.tiers, u64::MAX).any(|rates| rate(rates).is_some());
     if let Some(why) = &terms.unbounded {
         return Some(why.clone());
+    }
+    if terms.output_field.is_some() && searches(&price.model) {
+        return Some("the model searches by itself, and every search is billed beside its tokens".into());
     }
     if terms.documents && most_input(price, terms).is_none() {
         return Some("it holds a document, and no context window is known that would bound its tokens".into());

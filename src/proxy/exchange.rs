@@ -105,6 +105,8 @@ pub(super) struct Routed<'a> {
     label: Option<&'a str>,
     /// The model as the upstream knows it, where that is another name.
     real_model: Option<&'a str>,
+    /// Bytes that our own edits have put into the body: they are no input, and were not there when the worst case was held.
+    added: usize,
 }
 
 impl Routed<'_> {
@@ -113,12 +115,19 @@ impl Routed<'_> {
         self.body.as_ref().map(Buffered::bytes)
     }
 
+    /// Bytes of it that are ours, not the client's.
+    pub(super) fn added_bytes(&self) -> u64 {
+        self.added as u64
+    }
+
     /// Makes changes, given from the last to the first.
     fn edit(&mut self, edits: impl IntoIterator<Item = terms::Edit>) {
         let Some(body) = &mut self.body else { return };
+        let before = body.bytes().len();
         for edit in edits {
             body.body.replace(edit.at, edit.text.as_bytes());
         }
+        self.added += body.bytes().len().saturating_sub(before);
     }
 }
 
@@ -136,7 +145,7 @@ impl Service for Proxy {
         let started = Instant::now();
         routed.at = super::tell::now();
         let client = reply.client();
-        let (money, hold, quote) = match self.admit(&routed, &client) {
+        let (money, hold, quote) = match self.admit(&routed, request, &client) {
             Ok(admitted) => admitted,
             Err(Denied::Refused(refused)) => {
                 let rendered = refusal::render(&refused, routed.call.protocol);
@@ -252,7 +261,7 @@ impl Proxy {
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
         let (call, body, real_model) = self.route(request, target, buffered, assigned.as_deref())?;
         let label = headers::agent_label(&request.headers);
-        Ok(Request::Call(Box::new(Routed { call, body, assigned, agent, at: UnixMs(0), label, real_model })))
+        Ok(Request::Call(Box::new(Routed { call, body, assigned, agent, at: UnixMs(0), label, real_model, added: 0 })))
     }
 
     /// Reads a JSON body into memory; leaves any other where it is.
@@ -330,8 +339,8 @@ impl Proxy {
     }
 
     /// What the call may cost, and whether that may be spent now.
-    fn admit(&self, routed: &Routed<'_>, client: &Client) -> Result<(Money, Hold, Option<Quote>), Denied> {
-        let money = self.money(routed).map_err(Denied::Refused)?;
+    fn admit(&self, routed: &Routed<'_>, request: &Inbound<'_>, client: &Client) -> Result<(Money, Hold, Option<Quote>), Denied> {
+        let money = self.money(routed, request).map_err(Denied::Refused)?;
         let mut quote = None;
         if self.is_limited(routed, &money) {
             // What is let through without a worst case still stops where nothing may be spent.
@@ -344,7 +353,7 @@ impl Proxy {
     }
 
     /// How the call will be billed.
-    fn money(&self, routed: &Routed<'_>) -> Result<Money, Refusal> {
+    fn money(&self, routed: &Routed<'_>, request: &Inbound<'_>) -> Result<Money, Refusal> {
         if self.config.on_ledger_error == OnLedgerError::Stop {
             self.books.ready().map_err(|fault| {
                 let message =
@@ -356,6 +365,7 @@ impl Proxy {
         let upstream = &self.config.upstreams[call.upstream.0];
         let metering = match terms::metered(call.method, call.path, call.endpoint) {
             Metering::Read if routed.body.is_none() => Metering::Unbounded("a compressed or streamed request body"),
+            Metering::Free if headers::overrides_method(&request.headers) => Metering::Unbounded("a header gives it another method"),
             other => other,
         };
         let model = routed.real_model.or(call.model.as_deref()).filter(|_| metering == Metering::Read);
@@ -418,7 +428,9 @@ impl Proxy {
     /// What is known of a call when it begins.
     pub(super) fn info(&self, routed: &Routed<'_>, serial: u64) -> RequestInfo {
         let call = &routed.call;
-        let agent = routed.agent.map(|agent| self.config.agents[agent.0].name.as_str()).or(routed.label);
+        // A label that is an agent's name would have the agent's account pay, once the rows are counted again at the next start.
+        let label = routed.label.filter(|label| !self.config.agents.iter().any(|agent| agent.name == *label));
+        let agent = routed.agent.map(|agent| self.config.agents[agent.0].name.as_str()).or(label);
         RequestInfo {
             serial,
             at: routed.at,
@@ -553,7 +565,7 @@ impl Proxy {
             OwnPage::Home => reply.send(200, [TEXT], b"LlmRouter OK"),
             OwnPage::Health => reply.send(200, [JSON], br#"{"status":"ok"}"#),
             OwnPage::Stats => {
-                let stats = self.purse.with(|state| Stats::of(state)).to_json();
+                let stats = self.purse.figures(Stats::of).to_json();
                 reply.send(200, [JSON], stats.to_string().as_bytes())
             }
         };

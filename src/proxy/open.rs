@@ -2,9 +2,9 @@
 //! end, by the exchange when there was no reply, or when it is dropped.
 
 use super::exchange::{Proxy, Routed};
+use super::purse::Purse;
 use crate::call::{End, Hold, Outcome};
-use crate::clock::UnixMs;
-use crate::event::Event;
+use crate::event::{Crossing, Event};
 use crate::money::{Price, Reported, Terms};
 use crate::policy::{self, Ended};
 use crate::row::{Bill, RequestInfo, Row};
@@ -88,14 +88,13 @@ impl<'p> Open<'p> {
         let Some((hold, info)) = self.hold.take() else { return };
         let Progress { passed, first_byte, .. } = self.progress;
         let total = self.started.elapsed();
-        let now = UnixMs(info.at.0.saturating_add(total.as_millis() as u64));
         // What is written now for the first time leaves at once.
         let first_byte = first_byte.or((passed > 0).then_some(total));
         let outcome = Outcome { status, end, reply_bytes: passed, first_byte, total };
         let row = Arc::new(Row { info, outcome, bill: self.bill(end, reported), code });
+        let settling = Settling::new(self.proxy.purse(), hold, &row);
         self.proxy.keep(&row, self.money.leased);
-        let crossings = self.proxy.purse().settle(hold, &row, now);
-        self.proxy.tell_crossings(crossings);
+        self.proxy.tell_crossings(settling.done());
         self.told = Some(row);
     }
 
@@ -112,10 +111,41 @@ impl<'p> Open<'p> {
         }
     }
 
-    /// The terms of the request, read again where nobody needed them before. What was admitted can be read.
+    /// The terms of the request, read again where nobody needed them before. What was admitted can be read. What our own edits have put in
+    /// is no input: counted, an estimate would be more than what was held before they were made.
     fn terms(&self) -> Terms {
         let body = self.routed.body_bytes().unwrap_or_default();
-        terms::read(self.routed.call.endpoint, body).map(|reading| reading.terms).unwrap_or_default()
+        let mut terms = terms::read(self.routed.call.endpoint, body).map(|reading| reading.terms).unwrap_or_default();
+        terms.input_tokens = terms.input_tokens.saturating_sub(self.routed.added_bytes());
+        terms
+    }
+}
+
+/// A hold that is about to be settled: also if what comes before panics.
+struct Settling<'s> {
+    purse: &'s Purse,
+    hold: Option<Hold>,
+    row: &'s Row,
+}
+
+impl<'s> Settling<'s> {
+    fn new(purse: &'s Purse, hold: Hold, row: &'s Row) -> Self {
+        Self { purse, hold: Some(hold), row }
+    }
+
+    /// Settles it now.
+    fn done(mut self) -> Vec<Crossing> {
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Vec<Crossing> {
+        self.hold.take().map(|hold| self.purse.settle(hold, self.row)).unwrap_or_default()
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 
@@ -125,5 +155,44 @@ impl Drop for Open<'_> {
         if let Some(row) = self.told.take() {
             self.proxy.tell(|| Event::closing(row));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixMs;
+    use crate::config::Spending;
+    use crate::money::NanoUsd;
+    use crate::policy::{Ask, Quote, State};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn a_hold_is_released_although_the_row_could_not_be_kept() {
+        let spending = Spending { budget: Some(NanoUsd(100)), ..Spending::default() };
+        let purse = Purse::new(State::new(&spending, &[], (NanoUsd::ZERO, Vec::new()), UnixMs(0)), Duration::ZERO);
+        let quote = Quote { input_pico_usd: 40_000, ..Quote::default() };
+        let ask = Ask { agent: None, quote: Some(&quote), leased: false };
+        let verdict = purse.with(|state| policy::admit(state, &ask, None, UnixMs(0)));
+        let crate::call::Verdict::Forward(hold) = verdict else { panic!("it fits") };
+        let info = RequestInfo {
+            serial: 1,
+            at: UnixMs(0),
+            agent: None,
+            upstream: "openai".into(),
+            method: "POST".into(),
+            path: "/v1/chat/completions".into(),
+            model: None,
+            stream: false,
+        };
+        let outcome = Outcome::failed(200, End::Complete, Duration::ZERO);
+        let row = Row { info, outcome, bill: Bill { cost: Some(NanoUsd(30)), ..Bill::default() }, code: None };
+        assert_eq!(purse.with(|state| (state.held(), state.spent())), (NanoUsd(40), NanoUsd::ZERO));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _settling = Settling::new(&purse, hold, &row);
+            panic!("the ledger");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(purse.with(|state| (state.held(), state.spent(), state.totals().in_flight)), (NanoUsd::ZERO, NanoUsd(30), 0));
     }
 }

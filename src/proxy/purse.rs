@@ -46,6 +46,13 @@ impl Purse {
         look(&mut self.lock())
     }
 
+    /// Looks at what is spent, in the window that holds this moment: no call may have come since the last one ended.
+    pub(crate) fn figures<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        let mut state = self.lock();
+        policy::advance(&mut state, super::tell::now());
+        look(&state)
+    }
+
     /// Changes limits: whoever waits looks again.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
@@ -105,7 +112,8 @@ impl Purse {
     }
 
     /// Settles a call and wakes who waits.
-    pub(crate) fn settle(&self, hold: Hold, row: &Row, now: UnixMs) -> Vec<Crossing> {
+    pub(crate) fn settle(&self, hold: Hold, row: &Row) -> Vec<Crossing> {
+        let now = UnixMs(row.info.at.0.saturating_add(row.outcome.total.as_millis() as u64));
         let mut state = self.lock();
         let crossings = policy::settle(&mut state, hold, row, now);
         let waiting = state.waiting() > 0;
@@ -144,5 +152,21 @@ impl LeaseAccount for Purse {
 
     fn status(&self) -> Option<(NanoUsd, NanoUsd, NanoUsd)> {
         self.with(|state| policy::lease_status(state)).map(|lease| (lease.granted, lease.spent, lease.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixMs;
+    use crate::config::{Spending, Window};
+
+    #[test]
+    fn figures_are_those_of_the_window_that_is_now() {
+        let spending = Spending { budget: Some(NanoUsd(9)), window: Window::Day, ..Spending::default() };
+        let long_ago = State::new(&spending, &[], (NanoUsd(5), Vec::new()), UnixMs(86_400_000));
+        assert_eq!(long_ago.budget_status(), Some((NanoUsd(5), NanoUsd(9))));
+        let purse = Purse::new(long_ago, Duration::ZERO);
+        assert_eq!(purse.figures(State::budget_status), Some((NanoUsd::ZERO, NanoUsd(9))));
     }
 }

@@ -20,7 +20,7 @@ use ureq::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName}
 /// Bytes read at once.
 const BUFFER: usize = 16 << 10;
 
-/// Bytes of a stream's last event that are held until it is whole.
+/// The most bytes of a stream's last event that are held at once.
 const MAX_HELD: usize = 256 << 10;
 
 thread_local! {
@@ -254,11 +254,11 @@ impl Relay<'_, '_, '_, '_> {
                 let (free, last) = bytes.split_at(if self.held.is_empty() { at.min(bytes.len()) } else { 0 });
                 self.put(free)?;
                 self.held.extend_from_slice(last);
-                if is_over || self.held.len() > MAX_HELD {
+                if is_over {
                     self.settle(End::Complete);
-                    self.release()?;
                 }
-                Ok(())
+                // A longer event goes on in parts, unsettled: nobody can act on it before its data has ended.
+                if is_over || self.held.len() > MAX_HELD { self.release() } else { Ok(()) }
             }
         }
     }
@@ -367,6 +367,9 @@ impl Relay<'_, '_, '_, '_> {
         }
         let last = if rest.is_empty() && self.filter.is_none() { last } else { &rest };
         self.open.progress.passed += last.len() as u64;
+        if let Some(meter) = &mut self.meter {
+            meter.end();
+        }
         self.settle(End::Complete);
         // Settled as complete: if the client has gone at this very point, the provider's work was done all the same.
         if let Err(fault) = self.stream.finish_with(last) {

@@ -51,6 +51,11 @@ impl<'a> Nominated<'a> {
     }
 }
 
+/// Whether a header asks servers that know it to take the request for one of another method: then its own says nothing about what it costs.
+pub fn overrides_method(headers: &Headers<'_>) -> bool {
+    ["x-http-method-override", "x-http-method", "x-method-override"].iter().any(|name| headers.get(name).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

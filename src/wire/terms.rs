@@ -117,7 +117,7 @@ fn shape(endpoint: Endpoint) -> (&'static [&'static str], Member) {
     match endpoint {
         Endpoint::ChatCompletions => (chat::CHAT, chat::chat),
         Endpoint::Completions => (chat::COMPLETION, chat::completion),
-        Endpoint::Embeddings => (chat::EMBEDDINGS, |reader, key| reader.common(key)),
+        Endpoint::Embeddings => (chat::EMBEDDINGS, chat::embeddings),
         Endpoint::Responses => (responses::RESPONSES, responses::responses),
         Endpoint::Messages => (messages::MESSAGES, messages::messages),
         Endpoint::CountTokens | Endpoint::Other => (&["model"], |reader, key| reader.common(key)),

@@ -8,6 +8,7 @@ mod rig;
 mod upstream;
 
 mod access;
+mod bills;
 mod control;
 mod cuts;
 mod failures;

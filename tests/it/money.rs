@@ -337,6 +337,8 @@ fn an_agents_token_decides_its_limit_and_a_label_decides_nothing() {
     assert_eq!(router.call(&as_agent("tok-free")).status, 200);
     assert_eq!(router.call(&as_agent("tok-none")).status, 401);
     assert_eq!(router.call(&chat("gpt-4o-mini", "").field("X-Agent-Name", "label")).status, 200);
+    // Nor does a label make anybody an agent.
+    assert_eq!(router.call(&chat("gpt-4o-mini", "").field("X-Agent-Name", "free")).status, 200);
     let agents = router.inner().stats().tally.by_agent;
     let requests = |name: &str| agents.get(name).map(|figures| (figures.requests, figures.refused));
     assert_eq!((requests("small"), requests("free"), requests("label")), (Some((1, 1)), Some((1, 0)), Some((1, 0))));

@@ -72,8 +72,9 @@ mod tests {
             (Some(500), 16, Clamp, Some(17), Some((17, Some(16)))),
             (Some(500), 16, Clamp, Some(16), None),
             (Some(500), 16, Refuse, Some(500), None),
-            // More than the model can is no more than the model can.
-            (Some(900_000), 16, Clamp, Some(100_001), Some((100_001, None))),
+            // So is one above the model's.
+            (Some(900_000), 16, Clamp, Some(100_001), Some((100_001, Some(100_000)))),
+            (Some(900_000), 16, Clamp, Some(900_001), Some((900_001, None))),
             // A small one of its own is never lowered.
             (Some(5), 16, Clamp, Some(6), Some((6, None))),
             (Some(5), 16, Clamp, Some(5), None),

@@ -1,6 +1,6 @@
-//! What a model's family says beside its price: the most that a picture costs, and whether it may think unseen.
+//! What a model's family says beside its price: the most that a picture costs, whether it may think unseen, whether it searches by itself.
 //!
-//! Both are upper sides: a family we do not know costs the most and thinks.
+//! The first two are upper sides: a family we do not know costs the most and thinks.
 //!
 //! Pictures, from the providers' documentation of vision. OpenAI's tile models take a base and so much for each tile of 512 pixels; a picture
 //! is first shrunk to 2048 pixels, then to 768 on its short side, which leaves 8 tiles at most: 85 + 170 × 8 = 1,445 tokens (o-series
@@ -34,6 +34,12 @@ pub(super) fn reasons(model: &str) -> bool {
     }
     let never = ["gpt-3.5", "gpt-4", "gpt-4o", "gpt-4.1", "gpt-4.5", "chatgpt-4o", "gpt-audio", "babbage", "davinci", "text-embedding"];
     !never.iter().any(|family| is_of(name, family)) && !name.contains("embed")
+}
+
+/// Whether it searches by itself, and the provider bills every search beside the tokens (`gpt-4o-search-preview`, `o3-deep-research`,
+/// `sonar`).
+pub(in crate::policy) fn searches(model: &str) -> bool {
+    bare(model).split(['-', ':']).any(|part| matches!(part, "search" | "research" | "sonar" | "online"))
 }
 
 /// The name without a provider or a fine-tune's mark before it.
@@ -72,6 +78,24 @@ mod tests {
             ("groq", "llama-4", 16_384),
         ] {
             assert_eq!(image_tokens(provider, model), tokens, "{provider} {model}");
+        }
+    }
+
+    #[test]
+    fn searching() {
+        for (model, searches_itself) in [
+            ("gpt-4o-search-preview-2025-03-11", true),
+            ("gpt-5-search-api", true),
+            ("openai/o3-deep-research", true),
+            ("o4-mini-deep-research", true),
+            ("perplexity/sonar-pro", true),
+            ("sonar", true),
+            ("perplexity/llama-3.1-sonar-large-128k-online", true),
+            ("gpt-4o", false),
+            ("sonata-large", false),
+            ("nous-researcher", false),
+        ] {
+            assert_eq!(searches(model), searches_itself, "{model}");
         }
     }
 

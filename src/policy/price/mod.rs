@@ -10,6 +10,8 @@ mod file;
 mod names;
 mod rates;
 
+pub(super) use family::searches;
+
 use crate::call::Protocol;
 use crate::error::Error;
 use crate::money::{Card, Price};

@@ -50,7 +50,8 @@ fn worst_cases() {
     for (case, price, terms, nano_usd) in [
         ("input and output", &plain, terms(), 100 + 4000),
         ("its own limit", &plain, Terms { output_limit: Some(10), ..terms() }, 100 + 40),
-        ("more than the model can", &plain, Terms { output_limit: Some(5000), ..terms() }, 100 + 4000),
+        ("more than the table says the model can", &plain, Terms { output_limit: Some(5000), ..terms() }, 100 + 20_000),
+        ("more than the window", &plain, Terms { output_limit: Some(50_000), ..terms() }, 100 + 32_000),
         ("two answers", &plain, Terms { choices: 2, output_limit: Some(10), ..terms() }, 100 + 80),
         ("no count of answers is one", &plain, Terms { choices: 0, ..terms() }, 100 + 4000),
         ("no output", &plain, Terms { output_field: None, ..terms() }, 100),
@@ -98,6 +99,7 @@ fn what_has_no_worst_case() {
     let no_limit = Price { max_output_tokens: None, ..no_window.clone() };
     let blind = Price { image_tokens: 0, ..plain_price() };
     let terms = || chat_terms(100);
+    let searching = Price { model: "gpt-4o-search-preview".into(), ..plain_price() };
     let hosted = Terms { unbounded: Some("`tools` holds a hosted tool".into()), ..terms() };
     for (price, terms, reason, words) in [
         (
@@ -110,6 +112,7 @@ fn what_has_no_worst_case() {
         (Some(&no_limit), terms(), UnknownModelPrice, "set max_tokens in the request"),
         (Some(&no_limit), terms(), UnknownModelPrice, "\"max_output_tokens\""),
         (Some(&plain), hosted.clone(), Unmetered, "`tools` holds a hosted tool; let it through with --unmetered allow"),
+        (Some(&searching), terms(), Unmetered, "searches by itself"),
         (Some(&no_window), Terms { documents: true, ..terms() }, Unmetered, "holds a document"),
         (Some(&plain), Terms { audio_input: true, ..terms() }, Unmetered, "no price of audio input"),
         (Some(&plain), Terms { audio_output: true, ..terms() }, Unmetered, "no price of audio output"),

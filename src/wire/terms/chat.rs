@@ -19,6 +19,12 @@ pub(super) const CHAT: &[&str] = &[
     "audio",
     "prediction",
     "web_search_options",
+    "search_parameters",
+    "enable_search",
+    "deferred",
+    "thinking",
+    "reasoning",
+    "reasoning_effort",
     "models",
     "plugins",
 ];
@@ -34,7 +40,7 @@ pub(super) const EMBEDDINGS: &[&str] = &["model", "service_tier", "input"];
 pub(super) fn chat(reader: &mut Reader<'_>, key: &'static str) -> Read<()> {
     match key {
         "messages" => reader.array(message),
-        "tools" => reader.tools(|kind, _| matches!(kind, None | Some("function" | "custom"))),
+        "tools" => reader.tools(|kind, _| matches!(kind, Some("function" | "custom"))),
         "functions" => reader.tools(|_, _| true),
         "response_format" => reader.schema(),
         "modalities" => reader.array(modality),
@@ -44,6 +50,31 @@ pub(super) fn chat(reader: &mut Reader<'_>, key: &'static str) -> Read<()> {
             reader.unbounded("`web_search_options` lets the provider search, and bills what it finds");
             reader.skip()
         }
+        "search_parameters" | "enable_search" => {
+            reader.unbounded_if_set("`search_parameters` or `enable_search` lets the provider search, and bills every source")
+        }
+        "deferred" => reader.unbounded_if_set("`deferred` leaves the bill to a reply that may never be fetched"),
+        // Servers that offer other makers' models take their words for it.
+        "thinking" => super::messages::thinking(reader),
+        "reasoning" | "reasoning_effort" => {
+            if reader.is_set()? {
+                reader.terms.thinking_budget.get_or_insert(0);
+            }
+            Ok(())
+        }
+        _ => reader.common(key),
+    }
+}
+
+/// A member of the top level of embeddings. What stands there in objects is a picture, perhaps by its address, that some servers take.
+pub(super) fn embeddings(reader: &mut Reader<'_>, key: &'static str) -> Read<()> {
+    match key {
+        "input" => reader.array(|reader| {
+            if reader.walk.peek() == Some(b'{') {
+                reader.unbounded("`input[]` holds an object, whose tokens are not bounded by its text");
+            }
+            reader.skip()
+        }),
         _ => reader.common(key),
     }
 }

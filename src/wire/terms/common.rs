@@ -69,8 +69,11 @@ impl<'a> Reader<'a> {
                 let (kind, local) = reader.tool()?;
                 let kind = kind.as_deref();
                 if !client_runs(kind, local) {
-                    let kind = short(kind.unwrap_or_default());
-                    reader.unbounded(format!("`tools[]` of type `{kind}` run at the provider, which bills what they find"));
+                    reader.unbounded(match kind {
+                        Some(kind) => format!("`tools[]` of type `{}` run at the provider, which bills what they find", short(kind)),
+                        // `{"google_search": {}}`, for one.
+                        None => "`tools[]` without a type may run at the provider, which bills what they find".into(),
+                    });
                 }
                 reader.extra_tokens += if matches!(kind, None | Some("function" | "custom")) { 0 } else { DESIGNED_TOOL_TOKENS };
                 Ok(())

@@ -51,16 +51,17 @@ fn other_than(reader: &mut Reader<'_>, usual: &str, words: &'static str) -> Read
     Ok(())
 }
 
-fn thinking(reader: &mut Reader<'_>) -> Read<()> {
-    let (mut enabled, mut budget) = (false, None);
+/// Thinking may be shown short or not at all, and is billed whole. One that sets itself no budget (`adaptive`) has one of 0.
+pub(super) fn thinking(reader: &mut Reader<'_>) -> Read<()> {
+    let (mut disabled, mut budget) = (false, None);
     reader.object(&["type", "budget_tokens"], |reader, key| {
         match key {
-            "type" => enabled = reader.word()?.as_deref() == Some("enabled"),
+            "type" => disabled = reader.word()?.as_deref() == Some("disabled"),
             _ => budget = Some(reader.number("thinking.budget_tokens")?),
         }
         Ok(())
     })?;
-    reader.terms.thinking_budget = budget.filter(|_| enabled);
+    reader.terms.thinking_budget = (!disabled).then(|| budget.unwrap_or(0)).max(reader.terms.thinking_budget);
     Ok(())
 }
 

@@ -36,8 +36,12 @@ pub fn metered(method: &str, path: &str, endpoint: Endpoint) -> Metering {
 }
 
 /// Uploads, moderation, counting and cancelling. A model's own address is none of them: some providers compute there
-/// (`/v1/models/NAME:generate`).
+/// (`/v1/models/NAME:generate`). Nor is a path that servers may read in more than one way (`/v1/files/..%2fchat%2fcompletions`, `/..;/`):
+/// no id of a file or a job has an escape, a dot behind a dot, or a parameter.
 fn is_free(path: &str) -> bool {
+    if path.contains(['%', ';']) || path.contains("..") || path.contains("//") {
+        return false;
+    }
     let under = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let cancels = path.strip_suffix("/cancel").is_some_and(|what| {
         ["/v1/responses/", "/v1/batches/", "/v1/messages/batches/", "/v1/fine_tuning/jobs/", "/v1/threads/", "/v1/vector_stores/"]
@@ -88,6 +92,11 @@ mod tests {
             ("POST", "/v1/models/x:generate", "not known"),
             ("POST", "/v1/files", "free"),
             ("POST", "/v1/filesystem", "not known"),
+            ("POST", "/v1/files/..%2fchat/completions", "not known"),
+            ("POST", "/v1/files/%2e%2e%2Fchat%2Fcompletions", "not known"),
+            ("POST", "/v1/files/..;/chat/completions", "not known"),
+            ("POST", "/v1/uploads//x", "not known"),
+            ("POST", "/v1/threads/..%2fchat%2fcompletions/cancel", "assistants"),
             ("POST", "/v1/uploads/u/parts", "free"),
             ("POST", "/v1/moderations", "free"),
             ("POST", "/v1/messages/count_tokens", "free"),

@@ -26,9 +26,9 @@ pub(super) fn responses(reader: &mut Reader<'_>, key: &'static str) -> Read<()> 
     match key {
         "input" => reader.array(item),
         "tools" => reader.tools(|kind, local| match kind {
-            None | Some("function" | "custom" | "local_shell" | "apply_patch" | "computer" | "computer_use_preview") => true,
+            Some("function" | "custom" | "local_shell" | "apply_patch" | "computer" | "computer_use_preview") => true,
             Some("shell") => local,
-            Some(_) => false,
+            _ => false,
         }),
         "text" => reader.schema(),
         "previous_response_id" => reader.unbounded_if_set("`previous_response_id` adds stored input of unknown length"),

@@ -5,7 +5,7 @@
 //!
 //! | endpoint | JSON | events |
 //! |---|---|---|
-//! | chat completions, completions, others | `usage`, `service_tier` | the same in any chunk, also `x_groq.usage`; the last that says something counts |
+//! | chat completions, completions, others | `usage`, `service_tier` | the same in any chunk, also `x_groq.usage`; the last that says something counts; told more than once, it is a running count, whole when the stream has ended |
 //! | responses | `usage`, `service_tier` | `response.usage`, `response.service_tier`; whole only in an event that ends the response |
 //! | embeddings | `usage` | – |
 //! | messages | `usage` | `message.usage` of `message_start`, overridden field by field by `usage` of `message_delta`, which makes it whole |
@@ -73,6 +73,8 @@ struct Findings {
     complete: bool,
     /// Whether the event at hand told a usage.
     told: bool,
+    /// How many events of a chat stream have told one: of more than one, none is known to be the last before the stream has ended.
+    times_told: u32,
     /// Whether the event at hand ends the stream.
     last: bool,
 }
@@ -91,7 +93,7 @@ impl Meter {
             bom: Some(0),
             picker: Picker::new(shape),
             stream: Stream::default(),
-            findings: Findings { endpoint, events, counts: Counts::default(), complete: false, told: false, last: false },
+            findings: Findings { endpoint, events, counts: Counts::default(), complete: false, told: false, times_told: 0, last: false },
         }
     }
 
@@ -119,8 +121,8 @@ impl Meter {
     ///
     /// It is recognised before the line that gives it away is whole, so that no client can have acted on what was passed on before: who
     /// holds back the bytes from here on until [`Meter::is_over`] and settles then, has settled before the client sees the end. When the
-    /// stream ends while bytes are held, or more of them are held than one cares to hold (such an event repeats the whole response),
-    /// they are passed on as they are.
+    /// stream ends while bytes are held, they are passed on as they are; and so are those of an event that is longer than one cares to
+    /// hold (it may repeat the whole response): its data ends in a later piece, which is held in its turn.
     pub fn terminal_at(&self) -> Option<usize> {
         self.stream.last_began.or_else(|| self.value_ended().then_some(0))
     }
@@ -129,7 +131,13 @@ impl Meter {
     pub fn reported(&self) -> Reported {
         let Findings { endpoint, complete, counts, .. } = &self.findings;
         let usage = counts.usage(Counting::of(*endpoint));
-        Reported { usage, complete: *complete && usage.is_some(), tier: counts.tier }
+        let ended = self.stream.over || self.findings.times_told <= 1;
+        Reported { usage, complete: *complete && ended && usage.is_some(), tier: counts.tier }
+    }
+
+    /// The reply has ended as it should, with or without an event that says so: a running count is whole now.
+    pub fn end(&mut self) {
+        self.findings.times_told = 0;
     }
 
     fn walk(&mut self, bytes: &[u8], from: usize) {
@@ -208,7 +216,7 @@ impl Findings {
             (What::Usage | What::FirstUsage, Some(value)) => self.usage(what, value),
             (What::Tier, Some(value)) => self.counts.tier = counts::tier(&pick::string(value).unwrap_or_default()).or(self.counts.tier),
             (What::Kind, Some(value)) => self.kind(&pick::string(value).unwrap_or_default()),
-            (What::Error, value) => self.last |= !matches!(value, Some(b"null" | b"false")),
+            (What::Error, value) => self.last |= !value.is_some_and(is_nothing),
             _ => {}
         }
     }
@@ -224,6 +232,9 @@ impl Findings {
             self.complete |= what == What::Usage;
         } else if alone.usage(Counting::of(self.endpoint)).is_some() {
             self.counts = alone;
+            if self.events && self.endpoint != Endpoint::Responses && !std::mem::replace(&mut self.told, true) {
+                self.times_told = self.times_told.saturating_add(1);
+            }
             self.told = true;
             self.complete = !(self.events && self.endpoint == Endpoint::Responses) || self.last;
         }
@@ -241,6 +252,15 @@ impl Findings {
         };
         self.complete |= self.last && self.told;
     }
+}
+
+/// Whether the value of `error` says that there is none. Some servers have the member in every event.
+fn is_nothing(error: &[u8]) -> bool {
+    let inner = match error {
+        [b'{', inner @ .., b'}'] | [b'[', inner @ .., b']'] | [b'"', inner @ .., b'"'] => inner,
+        word => return matches!(word, b"null" | b"false" | b"0"),
+    };
+    inner.trim_ascii().is_empty()
 }
 
 #[cfg(test)]
