@@ -5,6 +5,7 @@
 
 use super::encode;
 use super::leases::{ALLOCATED, Books, Grant, Refused};
+use super::stats::Booked;
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
@@ -92,6 +93,12 @@ impl Control {
         }
     }
 
+    /// What it has booked so far.
+    pub(super) fn booked(&self) -> Booked {
+        let (spent_micro_usd, lent_micro_usd, reports) = self.books.sums();
+        Booked { spent_micro_usd, lent_micro_usd, reports, events: self.events.len() as u64 }
+    }
+
     fn key(&mut self, token: &str, base_url: &str) -> Reply {
         let first = self.keyed.len() < MAX_REMEMBERED && self.keyed.insert(token.to_owned());
         let kind = if token.contains("stale") && first { "invalid-" } else { "" };
@@ -143,10 +150,13 @@ impl Control {
     fn refresh(&mut self, token: &str, body: &Map<String, Value>) -> Reply {
         let Some(lease) = text(body, "current_lease_id") else { return error(400, "current_lease_id is required") };
         let Ok(asked) = sum(body, "requested_budget") else { return error(400, "requested_budget must be a positive integer") };
-        if let Err(refused) = self.books.end(token, lease, None) {
-            return refusal(refused);
-        }
-        match self.grant(token, asked) {
+        // What is denied leaves the old lease as it is.
+        let granted = match self.books.lendable(token, lease) {
+            Ok(0) => Err(Refused::Exhausted(0)),
+            Ok(_) => self.books.end(token, lease, None).and_then(|_| self.grant(token, asked)),
+            Err(refused) => Err(refused),
+        };
+        match granted {
             Ok(grant) => (
                 200,
                 json!({

@@ -111,6 +111,18 @@ impl Books {
         Ok(account.remaining())
     }
 
+    /// What could be lent to the holder of this lease in its place: its rest, and what is left beside it.
+    pub(super) fn lendable(&mut self, token: &str, lease_id: &str) -> Result<u64, Refused> {
+        let (lease, account) = find(&mut self.leases, &mut self.accounts, token, lease_id)?;
+        if lease.active { Ok(account.remaining() + (lease.granted - lease.spent)) } else { Err(Refused::Inactive) }
+    }
+
+    /// Micro-USD spent and lent now, of all tokens; reports booked.
+    pub(super) fn sums(&self) -> (u64, u64, u64) {
+        let of = |pick: fn(&Account) -> u64| self.accounts.values().map(pick).sum();
+        (of(|account| account.spent), of(|account| account.leased), self.reports.len() as u64)
+    }
+
     /// Ends a lease: its rest goes back. `spent` is what the router says the whole lease cost; reports already booked count at least.
     /// Gives what went back.
     pub(super) fn end(&mut self, token: &str, lease_id: &str, spent: Option<u64>) -> Result<u64, Refused> {

@@ -32,7 +32,7 @@ mod stats;
 mod text;
 
 pub use answer::Tokens;
-pub use stats::MockStats;
+pub use stats::{Booked, MockStats};
 
 use crate::config::{Limits, Timeouts};
 use crate::error::Error;
@@ -118,7 +118,7 @@ impl Mock {
 
     /// What it has seen so far.
     pub fn stats(&self) -> MockStats {
-        self.provider.counters.read()
+        self.provider.stats()
     }
 
     /// Stops at once: replies under way are cut. Twice is fine.

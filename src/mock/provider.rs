@@ -10,7 +10,7 @@ use super::faults::{Fault, Plan};
 use super::files::Files;
 use super::prices::{self, ModelRates};
 use super::route::{self, Endpoint};
-use super::stats::Counters;
+use super::stats::{Counters, MockStats};
 use super::text::CacheMark;
 use super::{MockConfig, anthropic, catalog, encode, openai, responses};
 use crate::call::{Headers, Inbound, Protocol};
@@ -63,6 +63,11 @@ impl Provider {
         }
     }
 
+    /// What it has seen and booked.
+    pub(super) fn stats(&self) -> MockStats {
+        MockStats { booked: lock(&self.control).booked(), ..self.counters.read() }
+    }
+
     /// Forgets everything but the serial number, so that ids stay unique.
     fn reset(&self) {
         self.counters.reset();
@@ -74,7 +79,7 @@ impl Provider {
     /// The mock's own addresses.
     fn own(&self, request: &Inbound<'_>, path: &str, reply: Responder<'_>) {
         let (status, body) = match (request.method, path) {
-            ("GET", "/__stats") => (200, serde_json::to_vec(&self.counters.read()).unwrap_or_default()),
+            ("GET", "/__stats") => (200, serde_json::to_vec(&self.stats()).unwrap_or_default()),
             ("POST", "/__reset") => {
                 self.reset();
                 (200, b"{}".to_vec())

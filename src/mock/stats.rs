@@ -34,8 +34,24 @@ pub struct MockStats {
     pub client_gone: u64,
     /// Control-server calls by kind.
     pub control: BTreeMap<&'static str, u64>,
+    /// What the control server has booked.
+    pub booked: Booked,
     /// The ids of the last 100 requests to the provider, oldest first.
     pub request_ids: VecDeque<String>,
+}
+
+/// The control server's books: what counts, however often it was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Booked {
+    /// Micro-USD spent on leases, of all tokens.
+    pub spent_micro_usd: u64,
+    /// Micro-USD lent and neither spent nor returned.
+    pub lent_micro_usd: u64,
+    /// Reports of spending.
+    pub reports: u64,
+    /// Analytics events.
+    pub events: u64,
 }
 
 /// The counters under their lock; each method is one short hold.
