@@ -332,7 +332,7 @@ impl Proxy {
     }
 
     /// What the call may cost, and whether that may be spent now. Where the lease ends between its grant and the call's admission, another
-    /// is asked for.
+    /// is asked for; where more was lent at the moment when the call gave up waiting, it tries once more.
     fn admit(&self, routed: &Routed<'_>, client: &Client) -> Result<Admitted, Denied> {
         let mut left = MOST_LEASES;
         loop {
@@ -355,7 +355,10 @@ impl Proxy {
         let ask_more = || self.leases.iter().filter(|_| money.leased).for_each(Leases::ask_more);
         match (self.purse.admit(&ask, client, ask_more), &self.leases) {
             (Ok(hold), _) => Ok((money, hold, quote)),
-            (Err(Denied::LeaseShort(refused)), Some(leases)) => Err(Denied::Refused(leases.short(refused))),
+            (Err(Denied::LeaseShort(refused)), Some(leases)) => match leases.short(refused) {
+                (refused, true) => Err(Denied::NoLease(refused)),
+                (refused, false) => Err(Denied::Refused(refused)),
+            },
             (Err(denied), _) => Err(denied),
         }
     }

@@ -214,15 +214,16 @@ impl Leases {
     }
 
     /// What a call is answered for which the lease is too small: `refused`, unless more was asked for and there is no answer. Then nobody
-    /// knows whether the budget is spent, and the server is named.
-    pub(crate) fn short(&self, refused: Refusal) -> Refusal {
+    /// knows whether the budget is spent, and the server is named. `true`: it has just lent more, perhaps enough.
+    pub(crate) fn short(&self, refused: Refusal) -> (Refusal, bool) {
         let shared = &self.shared;
         let mut book = shared.lock();
-        let refused = book.unanswered().map_or(refused, |cause| talk::not_lent(shared.client.control(), cause));
+        let unanswered = book.unanswered().map(|cause| talk::not_lent(shared.client.control(), cause));
+        let lent = unanswered.is_none() && !book.is_exhausted() && refused.reason == Reason::BudgetExceeded;
         book.ask_more();
         drop(book);
         shared.notify();
-        refused
+        (unanswered.unwrap_or(refused), lent)
     }
 
     /// Sends what waits until the deadline, returns the lease, and ends the thread; [`STOP_DEADLINE`] is usual. What can't be sent stays in

@@ -326,6 +326,11 @@ impl Book {
         self.putting.first().is_none_or(|first| *first >= cut.serial)
     }
 
+    /// Whether the last answer was that there is no more.
+    pub(in crate::proxy) fn is_exhausted(&self) -> bool {
+        self.exhausted
+    }
+
     /// The sum to ask for: what is held, what the call that needs most waits for, and the usual sum on top.
     pub(in crate::proxy) fn sum_to_ask(&self, status: Option<Status>, wanted: NanoUsd) -> u64 {
         let held = status.map_or(0, |(_, _, held)| held.micro_usd_up());
