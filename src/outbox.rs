@@ -52,7 +52,7 @@ pub trait Outbox: Send + Sync {
     /// It could not be kept.
     fn put(&self, item: Item) -> Result<(), Error>;
 
-    /// The items that wait, oldest first, `limit` at most. May wait for a disk: not for a request's thread.
+    /// The items that wait, `limit` at most: reports before events, so that no crowd of events hides money; the oldest of a kind first. May wait for a disk: not for a request's thread.
     ///
     /// # Errors
     /// They could not be read.

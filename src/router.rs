@@ -254,7 +254,7 @@ impl LlmRouter {
         if cut > 0 {
             log::warn!("{cut} calls under way were cut after {} s", drain.as_secs_f64());
         }
-        self.proxy.stop_leases(drain);
+        self.proxy.stop_leases();
         self.keeping.stop();
         tell::log(&Event::RouterStopped { at: tell::now() });
     }

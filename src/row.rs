@@ -47,6 +47,15 @@ pub fn kept(word: &str) -> Cow<'static, str> {
     USUAL.into_iter().find(|usual| *usual == word).map_or_else(|| Cow::Owned(word.to_string()), Cow::Borrowed)
 }
 
+/// Bytes of a model's name that rows keep: no real one is as long.
+const MAX_NAME: usize = 256;
+
+/// A model's name as rows keep it: bounded, whatever a client sends.
+pub fn name(model: &str) -> String {
+    let end = (0..=model.len().min(MAX_NAME)).rev().find(|at| model.is_char_boundary(*at)).unwrap_or(0);
+    model[..end].to_string()
+}
+
 /// What a call cost.
 #[derive(Clone, Debug, Default)]
 pub struct Bill {

@@ -208,7 +208,7 @@ impl Outbox for Ledger {
 
     /// Also what dead runs left; not what is another live run's to send.
     fn pending(&self, limit: usize) -> Result<Vec<Item>, Error> {
-        let sql = "SELECT kind, key, body FROM outbox WHERE run = ? ORDER BY id LIMIT ?";
+        let sql = "SELECT kind, key, body FROM outbox WHERE run = ? ORDER BY kind = 'event', id LIMIT ?";
         let rows = self
             .select(sql, &fold::int(limit as u64), |row| Ok((ItemKind::from_word(&row.get::<_, String>(0)?), row.get(1)?, row.get(2)?)))?;
         Ok(rows.into_iter().filter_map(|(kind, key, body)| Some(Item { kind: kind?, key, body })).collect())

@@ -1,7 +1,7 @@
 //! Books and outbox in memory: for routers without a ledger file. Bounded, and gone with the process.
 
 use crate::error::Error;
-use crate::outbox::{Item, Outbox};
+use crate::outbox::{Item, ItemKind, Outbox};
 use crate::row::{Books, Row};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Rows kept by [`Memory`].
 pub const MAX_ROWS: usize = 10_000;
 
-/// Items kept by [`MemoryOutbox`].
+/// Items of a kind kept by [`MemoryOutbox`].
 pub const MAX_ITEMS: usize = 10_000;
 
 /// The last [`MAX_ROWS`] rows.
@@ -48,7 +48,7 @@ impl Books for Memory {
     }
 }
 
-/// An outbox of at most [`MAX_ITEMS`]; the oldest are dropped, counted, when more wait.
+/// An outbox of at most [`MAX_ITEMS`] of a kind; the oldest are dropped, counted, when more wait.
 #[derive(Debug, Default)]
 pub struct MemoryOutbox {
     waiting: Mutex<Waiting>,
@@ -56,8 +56,18 @@ pub struct MemoryOutbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    items: VecDeque<Item>,
+    reports: VecDeque<Item>,
+    events: VecDeque<Item>,
     dropped: u64,
+}
+
+impl Waiting {
+    fn of(&mut self, kind: ItemKind) -> &mut VecDeque<Item> {
+        match kind {
+            ItemKind::Report => &mut self.reports,
+            ItemKind::Event => &mut self.events,
+        }
+    }
 }
 
 impl MemoryOutbox {
@@ -76,29 +86,35 @@ impl Outbox for MemoryOutbox {
     /// Keys are the caller's to keep apart: ten thousand are not searched on a request's thread.
     fn put(&self, item: Item) -> Result<(), Error> {
         let mut waiting = guard(&self.waiting);
-        waiting.items.push_back(item);
-        if waiting.items.len() <= MAX_ITEMS {
+        let (kind, items) = (item.kind, waiting.of(item.kind));
+        items.push_back(item);
+        if items.len() <= MAX_ITEMS {
             return Ok(());
         }
-        waiting.items.pop_front();
+        items.pop_front();
         waiting.dropped += 1;
         let dropped = waiting.dropped;
         drop(waiting);
         if dropped.is_power_of_two() {
-            log::warn!("{MAX_ITEMS} items wait for the control server; {dropped} of the oldest dropped so far");
+            log::warn!("{MAX_ITEMS} {}s wait for the control server; {dropped} items dropped so far, oldest first", kind.as_str());
         }
         Ok(())
     }
 
     fn pending(&self, limit: usize) -> Result<Vec<Item>, Error> {
-        Ok(guard(&self.waiting).items.iter().take(limit).cloned().collect())
+        let waiting = guard(&self.waiting);
+        Ok(waiting.reports.iter().chain(&waiting.events).take(limit).cloned().collect())
     }
 
     fn done(&self, key: &str) -> Result<(), Error> {
         let mut waiting = guard(&self.waiting);
-        // Nearly always the first: items are sent in order.
-        if let Some(at) = waiting.items.iter().position(|item| item.key == key) {
-            waiting.items.remove(at);
+        for kind in [ItemKind::Report, ItemKind::Event] {
+            let items = waiting.of(kind);
+            // Nearly always the first: items are sent in order.
+            if let Some(at) = items.iter().position(|item| item.key == key) {
+                items.remove(at);
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -113,7 +129,6 @@ pub(super) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::super::sample;
     use super::*;
-    use crate::outbox::ItemKind;
 
     #[test]
     fn the_last_rows_are_kept_newest_first() {
@@ -138,5 +153,16 @@ mod tests {
         outbox.done("3").expect("memory");
         assert_eq!(outbox.pending(1).expect("memory")[0].key, "4");
         assert_eq!(outbox.pending(usize::MAX).expect("memory").len(), MAX_ITEMS - 1);
+    }
+
+    #[test]
+    fn a_crowd_of_events_hides_no_report() {
+        let outbox = MemoryOutbox::new();
+        outbox.put(Item { kind: ItemKind::Report, key: "report".into(), body: "{}".into() }).expect("memory");
+        for n in 0..MAX_ITEMS + 3 {
+            outbox.put(Item { kind: ItemKind::Event, key: n.to_string(), body: "{}".into() }).expect("memory");
+        }
+        let first = outbox.pending(2).expect("memory");
+        assert_eq!(first.iter().map(|item| item.key.as_str()).collect::<Vec<_>>(), ["report", "3"]);
     }
 }

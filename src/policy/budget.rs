@@ -191,7 +191,22 @@ impl Budget {
     pub(super) fn give_up(&mut self, ask: &Ask<'_>, ticket: Ticket) -> Refusal {
         self.leave(ticket);
         let least = ask.quote.map_or(NanoUsd::ZERO, |quote| share::least(quote, self.on_budget));
-        words::insufficient(self.tightest(Payers::of(ask)), &quoted(ask), least, self.wait)
+        let account = self.tightest(Payers::of(ask));
+        if account.owner == Owner::Lease && account.left().is_some_and(|left| left < least) {
+            // It waited for another lease, not for others.
+            return words::exceeded(account, &quoted(ask), least);
+        }
+        words::insufficient(account, &quoted(ask), least, self.wait)
+    }
+
+    /// Whether it is the lease that has least to give of the accounts that pay for a call.
+    pub(super) fn is_short_of_lease(&self, ask: &Ask<'_>) -> bool {
+        self.tightest(Payers::of(ask)).owner == Owner::Lease
+    }
+
+    /// The most that one of those in the line needs whom the lease would pay for.
+    pub(super) fn wanted_of_lease(&self) -> NanoUsd {
+        self.line.iter().filter(|waiting| waiting.payers.leased).map(|waiting| waiting.least).max().unwrap_or_default()
     }
 
     pub(super) fn leave(&mut self, ticket: Ticket) {

@@ -187,7 +187,8 @@ pub fn admit(state: &mut State, ask: &Ask<'_>, ticket: Option<Ticket>, now: Unix
 }
 
 /// Takes a call that has waited for as long as it may out of the line: 402
-/// [`InsufficientBudget`](crate::call::Reason::InsufficientBudget).
+/// [`InsufficientBudget`](crate::call::Reason::InsufficientBudget); [`BudgetExceeded`](crate::call::Reason::BudgetExceeded) where it
+/// waited for another lease, because this one could not pay it whatever the others do.
 pub fn give_up(state: &mut State, ask: &Ask<'_>, ticket: Ticket) -> Refusal {
     state.budget.give_up(ask, ticket)
 }
@@ -266,6 +267,16 @@ pub fn lease_status(state: &State) -> Option<LeaseStatus> {
 /// Whether it is time to ask for another lease: at most 20 % of this one is free, or a call waits for more than is left of it.
 pub fn lease_is_low(state: &State) -> bool {
     state.budget.lease_is_low()
+}
+
+/// Whether the lease is what a call that was refused is short of: of all that pay for it, it has the least to give.
+pub fn is_short_of_lease(state: &State, ask: &Ask<'_>) -> bool {
+    state.budget.is_short_of_lease(ask)
+}
+
+/// The most that one of the calls needs which wait for the lease.
+pub fn wanted_of_lease(state: &State) -> NanoUsd {
+    state.budget.wanted_of_lease()
 }
 
 /// Says whether the control server has denied another lease. Until then, calls that do not fit into what is left of this one wait.

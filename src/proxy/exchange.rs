@@ -1,7 +1,7 @@
 //! ONE request, from the client's head to the settled outcome: [`Proxy::serve`], read from top to bottom.
 
 use super::keys::{Assigned, KeyCache};
-use super::lease::Leases;
+use super::lease::{Leases, STOP_DEADLINE};
 use super::open::{Money, Open, Progress};
 use super::purse::{Denied, Purse};
 use super::relay::{self, Context, Relayed};
@@ -24,10 +24,13 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How much of a request body of unknown length is read at once.
 const PIECE: usize = 16 << 10;
+
+/// How many leases are asked for, for one call, at most.
+const MOST_LEASES: u32 = 3;
 
 /// The most memory that a thread keeps for its next request body.
 const SPARE_BYTES: usize = 256 << 10;
@@ -67,6 +70,9 @@ pub(crate) struct Store {
     /// Its leases.
     pub(crate) leases: Option<Arc<dyn LeaseStore>>,
 }
+
+/// How an admitted call will be billed, what it holds, and its worst case where a limit bears on it.
+type Admitted = (Money, Hold, Option<Quote>);
 
 /// What a request turned out to be.
 enum Request<'a> {
@@ -147,7 +153,7 @@ impl Service for Proxy {
         let client = reply.client();
         let (money, hold, quote) = match self.admit(&routed, request, &client) {
             Ok(admitted) => admitted,
-            Err(Denied::Refused(refused)) => {
+            Err(Denied::Refused(refused) | Denied::LeaseShort(refused) | Denied::NoLease(refused)) => {
                 let rendered = refusal::render(&refused, routed.call.protocol);
                 self.note_refusal(&routed, &rendered, refused.reason, started);
                 return send_rendered(reply, &rendered);
@@ -338,8 +344,20 @@ impl Proxy {
         Ok((call, body, alias))
     }
 
-    /// What the call may cost, and whether that may be spent now.
-    fn admit(&self, routed: &Routed<'_>, request: &Inbound<'_>, client: &Client) -> Result<(Money, Hold, Option<Quote>), Denied> {
+    /// What the call may cost, and whether that may be spent now. Where the lease ends between its grant and the call's admission, another
+    /// is asked for; where more was lent at the moment when the call gave up waiting, it tries once more.
+    fn admit(&self, routed: &Routed<'_>, request: &Inbound<'_>, client: &Client) -> Result<Admitted, Denied> {
+        let mut left = MOST_LEASES;
+        loop {
+            left -= 1;
+            match self.admit_once(routed, request, client) {
+                Err(Denied::NoLease(_)) if left > 0 => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn admit_once(&self, routed: &Routed<'_>, request: &Inbound<'_>, client: &Client) -> Result<Admitted, Denied> {
         let money = self.money(routed, request).map_err(Denied::Refused)?;
         let mut quote = None;
         if self.is_limited(routed, &money) {
@@ -348,8 +366,14 @@ impl Proxy {
         }
         let ask = Ask { agent: routed.agent, quote: quote.as_ref(), leased: money.leased };
         let ask_more = || self.leases.iter().filter(|_| money.leased).for_each(Leases::ask_more);
-        let hold = self.purse.admit(&ask, client, routed.at, ask_more)?;
-        Ok((money, hold, quote))
+        match (self.purse.admit(&ask, client, routed.at, ask_more), &self.leases) {
+            (Ok(hold), _) => Ok((money, hold, quote)),
+            (Err(Denied::LeaseShort(refused)), Some(leases)) => match leases.short(refused) {
+                (refused, true) => Err(Denied::NoLease(refused)),
+                (refused, false) => Err(Denied::Refused(refused)),
+            },
+            (Err(denied), _) => Err(denied),
+        }
     }
 
     /// How the call will be billed.
@@ -438,7 +462,7 @@ impl Proxy {
             upstream: self.names[call.upstream.0].clone(),
             method: row::kept(call.method),
             path: row::kept(call.path),
-            model: call.model.as_deref().map(str::to_string),
+            model: call.model.as_deref().map(row::name),
             stream: call.stream,
         }
     }
@@ -474,8 +498,8 @@ impl Proxy {
     }
 
     /// Sends what waits for the control server and returns its lease. For when no call is under way any more.
-    pub(crate) fn stop_leases(&self, deadline: Duration) {
-        self.leases.iter().for_each(|leases| leases.stop(deadline));
+    pub(crate) fn stop_leases(&self) {
+        self.leases.iter().for_each(|leases| leases.stop(STOP_DEADLINE));
     }
 
     /// Tells the thresholds that were reached.

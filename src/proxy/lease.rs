@@ -62,6 +62,11 @@ pub(crate) trait LeaseAccount: Send + Sync {
     /// Whether the server has no more to lend: calls that don't fit need not wait for it.
     fn exhausted(&self, yes: bool);
 
+    /// The most that one of the calls needs which wait for the lease; nothing where none waits.
+    fn wanted(&self) -> NanoUsd {
+        NanoUsd::ZERO
+    }
+
     /// Granted, spent and held; `None` without a lease.
     fn status(&self) -> Option<(NanoUsd, NanoUsd, NanoUsd)>;
 }
@@ -208,9 +213,17 @@ impl Leases {
         self.shared.changed.notify_all();
     }
 
-    /// Whether the server has said that it keeps no budgets.
-    pub(crate) fn keeps_no_budget(&self) -> bool {
-        self.shared.lock().keeps_none()
+    /// What a call is answered for which the lease is too small: `refused`, unless more was asked for and there is no answer. Then nobody
+    /// knows whether the budget is spent, and the server is named. `true`: it has just lent more, perhaps enough.
+    pub(crate) fn short(&self, refused: Refusal) -> (Refusal, bool) {
+        let shared = &self.shared;
+        let mut book = shared.lock();
+        let unanswered = book.unanswered().map(|cause| talk::not_lent(shared.client.control(), cause));
+        let lent = unanswered.is_none() && !book.is_exhausted() && refused.reason == Reason::BudgetExceeded;
+        book.ask_more();
+        drop(book);
+        shared.notify();
+        (unanswered.unwrap_or(refused), lent)
     }
 
     /// Sends what waits until the deadline, returns the lease, and ends the thread; [`STOP_DEADLINE`] is usual. What can't be sent stays in
@@ -489,11 +502,13 @@ impl<'a> Flight<'a> {
                 log::info!("lease {} of {} micro-USD for {} begins", grant.lease_id, grant.granted, provider.as_str());
                 Ok(true)
             }
+            Ok(None) if book.has_lent() => {
+                Err(talk::unreachable(shared.client.control(), "it answers as one that keeps no budgets, but has lent before"))
+            }
             Ok(None) => {
-                if book.keep_none() {
-                    let url = &shared.client.control().server_url;
-                    log::warn!("control server {url} keeps no budgets: calls go on without a lease, only budget= limits them");
-                }
+                book.keep_none();
+                let url = &shared.client.control().server_url;
+                log::warn!("control server {url} keeps no budgets: calls go on without a lease, only budget= limits them");
                 Ok(false)
             }
             Err(Unshaken { refusal, lent }) => {

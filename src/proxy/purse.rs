@@ -1,7 +1,8 @@
 //! The policy's state, shared: one short lock around its pure functions, and the line of calls that wait until others have settled.
 
+use super::keys::UNREACHABLE;
 use super::lease::LeaseAccount;
-use crate::call::{Hold, Refusal, Verdict};
+use crate::call::{Hold, Reason, Refusal, Verdict};
 use crate::clock::UnixMs;
 use crate::event::Crossing;
 use crate::http::Client;
@@ -30,8 +31,22 @@ pub(crate) struct Purse {
 pub(crate) enum Denied {
     /// To be answered to the client.
     Refused(Refusal),
+    /// To be answered so, if the control server does not say otherwise: it is the lease that is too small.
+    LeaseShort(Refusal),
+    /// To be answered so, if no lease can be had any more: there is none now.
+    NoLease(Refusal),
     /// The client left while it waited.
     ClientGone,
+}
+
+impl Denied {
+    fn by(state: &State, ask: &Ask<'_>, refused: Refusal) -> Self {
+        match refused.reason {
+            UNREACHABLE => Self::NoLease(refused),
+            Reason::BudgetExceeded | Reason::InsufficientBudget if policy::is_short_of_lease(state, ask) => Self::LeaseShort(refused),
+            _ => Self::Refused(refused),
+        }
+    }
 }
 
 impl Purse {
@@ -84,7 +99,7 @@ impl Purse {
             }
             let waiting = match verdict {
                 Verdict::Forward(hold) => return Ok(hold),
-                Verdict::Refuse(refused) => return Err(Denied::Refused(refused)),
+                Verdict::Refuse(refused) => return Err(Denied::by(&state, ask, refused)),
                 Verdict::Wait(ticket) => ticket,
             };
             let begun = *begun.get_or_insert_with(Instant::now);
@@ -99,7 +114,7 @@ impl Purse {
             if left.is_zero() {
                 let refused = policy::give_up(&mut state, ask, waiting);
                 self.freed.notify_all();
-                return Err(Denied::Refused(refused));
+                return Err(Denied::by(&state, ask, refused));
             }
             state = self.freed.wait_timeout(state, left.min(LOOK)).unwrap_or_else(PoisonError::into_inner).0;
             if client.gone() {
@@ -148,6 +163,10 @@ impl LeaseAccount for Purse {
 
     fn exhausted(&self, yes: bool) {
         self.change(|state| policy::lease_exhausted(state, yes));
+    }
+
+    fn wanted(&self) -> NanoUsd {
+        self.with(|state| policy::wanted_of_lease(state))
     }
 
     fn status(&self) -> Option<(NanoUsd, NanoUsd, NanoUsd)> {

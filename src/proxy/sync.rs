@@ -275,6 +275,7 @@ impl<'a> Courier<'a> {
             lane.held_up = true;
             lane.fail(now, None, self.hurried, ids::share());
         }
+        self.shared.lock().trouble(format!("what was spent can't be reported: {why}"));
         log::warn!("what waits for the control server can't be read: {why}");
     }
 
@@ -301,7 +302,7 @@ impl<'a> Courier<'a> {
         };
         match sent {
             Ok(()) => {
-                self.lane(item.kind).succeed();
+                self.succeeded(item.kind);
                 if let Err(error) = self.shared.outbox.done(&item.key) {
                     log::warn!("{} {} may be sent once more: {error}", item.kind.as_str(), item.key);
                 }
@@ -322,11 +323,21 @@ impl<'a> Courier<'a> {
         }
     }
 
+    fn succeeded(&mut self, kind: ItemKind) {
+        self.lane(kind).succeed();
+        if kind == ItemKind::Report {
+            self.shared.lock().no_trouble();
+        }
+    }
+
     fn failed(&mut self, kind: ItemKind, why: &str, retry_after: Option<Duration>) {
         let (now, hurried) = (self.shared.now(), self.hurried);
         let first = self.lane(kind).fail(now, retry_after, hurried, ids::share());
         let level = if first { log::Level::Warn } else { log::Level::Debug };
         let what = if kind == ItemKind::Report { "budget" } else { "analytics" };
+        if kind == ItemKind::Report {
+            self.shared.lock().trouble(why.to_owned());
+        }
         log::log!(level, "control server {}: {what}: {why}; trying again", self.shared.client.control().server_url);
     }
 
@@ -410,12 +421,12 @@ impl<'a> Courier<'a> {
         let Some(cut) = self.shared.lock().freeze(now) else { return };
         self.wait_until_still(&cut);
         let flushed = self.flush(&cut);
-        let status = self.shared.account.status();
+        let (status, wanted) = (self.shared.account.status(), self.shared.account.wanted());
         let mut book = self.shared.lock();
         if !flushed || !book.is_current(&cut.lease_id) {
             return book.thaw(self.shared.now());
         }
-        let sum = book.sum_to_ask(status);
+        let sum = book.sum_to_ask(status, wanted);
         drop(book);
         let body = json!({"current_lease_id": cut.lease_id, "requested_budget": sum});
         let control = self.shared.client.control();
@@ -430,7 +441,7 @@ impl<'a> Courier<'a> {
         let shared = self.shared;
         match refreshed {
             Refreshed::Approved(grant) => {
-                self.pace.reports.succeed();
+                self.succeeded(ItemKind::Report);
                 let provider = shared.lock().spent().map(|(_, provider, ..)| provider);
                 provider.iter().for_each(|provider| shared.save(&shared.saved(&grant.lease_id, *provider, grant.granted, 0)));
                 let mut book = shared.lock();
@@ -447,11 +458,14 @@ impl<'a> Courier<'a> {
                     book.give_back(Closing { lease_id: grant.lease_id, spent: 0, recovered: false });
                 }
                 book.unsent = true;
+                // What was settled since the line was drawn is the new one's.
+                let saved = shared.saved_now(&book);
                 drop(book);
+                saved.iter().for_each(|saved| shared.save(saved));
                 shared.forget(&cut.lease_id);
             }
             Refreshed::Denied => {
-                self.pace.reports.succeed();
+                self.succeeded(ItemKind::Report);
                 let mut book = shared.lock();
                 book.deny(shared.now());
                 if book.is_current(&cut.lease_id) {
@@ -495,7 +509,7 @@ impl<'a> Courier<'a> {
     fn give_back(&mut self) {
         let Some(closing) = self.shared.lock().take_closing() else { return };
         match self.shared.give_back(&closing, self.limit()) {
-            Ok(()) => self.pace.reports.succeed(),
+            Ok(()) => self.succeeded(ItemKind::Report),
             Err((why, retry_after)) => {
                 self.shared.lock().give_back(closing);
                 self.failed(ItemKind::Report, &why, retry_after);

@@ -4,7 +4,7 @@ use super::file::UpstreamTable;
 use super::value::Value;
 use super::{Given, Origin, Outside, Setting, Settings, key, token};
 use crate::call::Protocol;
-use crate::config::{BaseUrl, Config, Control, Key, Upstream};
+use crate::config::{BaseUrl, Config, Control, Key, OnLedgerError, Upstream, Window};
 use crate::error::Error;
 use crate::router::{ANTHROPIC_BASE_URL, LlmRouter, OPENAI_BASE_URL};
 use crate::secret::Secret;
@@ -22,6 +22,8 @@ pub struct Checked {
     pub token: TokenSource,
     /// How log lines are written.
     pub log_format: LogFormat,
+    /// Whether the ledger is where the commands keep it, and nobody asked for it.
+    usual_ledger: bool,
 }
 
 /// Where the client token comes from.
@@ -67,7 +69,8 @@ impl Settings {
         refuse_a_circle(&config)?;
         let token = self.client_token(&mut config, outside)?;
         config.agents = self.all_agents(&config, outside)?;
-        Ok(Checked { config, token, log_format: self.log_format() })
+        let usual_ledger = self.origin("state") == Some(&Origin::Usual);
+        Ok(Checked { config, token, log_format: self.log_format(), usual_ledger })
     }
 
     /// How log lines are written.
@@ -229,14 +232,31 @@ impl Settings {
 }
 
 impl Checked {
+    fn can_do_without_ledger(&self) -> bool {
+        let Config { spending, on_ledger_error, .. } = &self.config;
+        self.usual_ledger && spending.window == Window::Run && *on_ledger_error == OnLedgerError::Continue
+    }
+
     /// Starts a router. Where its client token belongs in a file that does not hold it yet, it is written there when the router listens,
     /// readable by this user only.
+    ///
+    /// A ledger that nobody asked for and that can't be used (a home that can't be written to) is no reason not to start: a warning tells
+    /// it, and rows are kept in memory. Not so where a setting needs a ledger.
     ///
     /// # Errors
     /// As [`LlmRouter::start`]; [`Error::Io`]: the file can't be written.
     pub fn start(self) -> Result<LlmRouter, Error> {
         let files = [("state", self.config.state.clone()), ("prices", self.config.spending.prices.clone())];
-        let router = LlmRouter::start(self.config).map_err(|error| naming_the_setting(error, &files))?;
+        let spare = self.can_do_without_ledger().then(|| self.config.clone());
+        let started = match (LlmRouter::start(self.config), spare) {
+            (Err(error), Some(mut config)) if setting_of(&error, &files) == Some("state") => {
+                log::warn!("{error}; rows are kept in memory, and reports will not show them: name another file with --state");
+                config.state = None;
+                LlmRouter::start(config)
+            }
+            (started, _) => started,
+        };
+        let router = started.map_err(|error| naming_the_setting(error, &files))?;
         if let TokenSource::ToFile(path) = &self.token {
             token::write(path, router.api_key())?;
         }
@@ -244,17 +264,23 @@ impl Checked {
     }
 }
 
+/// A file and the setting that names it.
+type Named = (&'static str, Option<PathBuf>);
+
+/// The setting that names the file which an error is about.
+fn setting_of(error: &Error, files: &[Named]) -> Option<&'static str> {
+    let (Error::Config(text) | Error::Io { what: text, .. }) = error else { return None };
+    let is_it =
+        |(name, path): &&Named| path.as_ref().is_some_and(|path| text.contains(&path.display().to_string())) && !text.starts_with(name);
+    files.iter().find(is_it).map(|(name, _)| *name)
+}
+
 /// An error about one of these files, with the setting that names it before it.
-fn naming_the_setting(error: Error, files: &[(&str, Option<PathBuf>)]) -> Error {
-    let setting_of = |text: &str| {
-        let is_it = |(name, path): &(&str, Option<PathBuf>)| {
-            path.as_ref().is_some_and(|path| text.contains(&path.display().to_string())) && !text.starts_with(name)
-        };
-        files.iter().find(|file| is_it(file)).map(|(name, _)| format!("{name}: "))
-    };
+fn naming_the_setting(error: Error, files: &[Named]) -> Error {
+    let label = setting_of(&error, files).map(|name| format!("{name}: ")).unwrap_or_default();
     match error {
-        Error::Config(why) => Error::Config(setting_of(&why).unwrap_or_default() + &why),
-        Error::Io { what, source } => Error::Io { what: setting_of(&what).unwrap_or_default() + &what, source },
+        Error::Config(why) => Error::Config(label + &why),
+        Error::Io { what, source } => Error::Io { what: label + &what, source },
         other => other,
     }
 }

@@ -35,7 +35,7 @@ fn key_requests(control: &Upstream) -> usize {
 }
 
 /// Server mode with both places taken by `provider`.
-fn config(control: &Upstream, provider: &Upstream) -> Config {
+pub(crate) fn config(control: &Upstream, provider: &Upstream) -> Config {
     let mut config = Config::default();
     let server_url = control.url().parse().expect("url");
     config.control = Some(Control { server_url, ic_token: TOKEN.into(), cache_ttl: Duration::from_secs(300) });

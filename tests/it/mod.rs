@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod bank;
 mod client;
 mod framing;
 mod rig;
@@ -13,6 +14,7 @@ mod control;
 mod cuts;
 mod failures;
 mod headers;
+mod lease;
 mod life;
 mod money;
 mod passthrough;

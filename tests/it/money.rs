@@ -29,7 +29,7 @@ fn with_mock(mock: &Mock) -> Config {
     config
 }
 
-fn chat(model: &str, rest: &str) -> Request {
+pub(crate) fn chat(model: &str, rest: &str) -> Request {
     Request::post("/v1/chat/completions", &format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}]{rest}}}"#))
 }
 
@@ -39,7 +39,7 @@ fn messages(rest: &str) -> Request {
 }
 
 /// A chat reply with a usage of `input` and `output` tokens.
-fn billed(input: u64, output: u64) -> Vec<u8> {
+pub(crate) fn billed(input: u64, output: u64) -> Vec<u8> {
     json(&format!(
         r#"{{"id":"x","object":"chat.completion","choices":[],"usage":{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":9}}}}"#
     ))

@@ -137,7 +137,7 @@ impl World {
         if gives_up {
             let ask = Ask { agent: payers.agent, quote: quote.as_ref(), leased: payers.leased };
             let refusal = give_up(&mut self.state, &ask, ticket);
-            assert_eq!(refusal.reason, Reason::InsufficientBudget);
+            assert!(refusal.reason == Reason::InsufficientBudget || payers.leased && refusal.reason == Reason::BudgetExceeded);
         } else {
             leave(&mut self.state, ticket);
         }

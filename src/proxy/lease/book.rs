@@ -46,6 +46,10 @@ pub(in crate::proxy) struct Book {
     lease: Option<Lease>,
     /// The server said that it keeps no budgets.
     no_budgets: bool,
+    /// It has lent before.
+    has_lent: bool,
+    /// Why money could not be talked about last; `None`: it could.
+    trouble: Option<String>,
     nano: u64,
     micro: u64,
     /// `nano` when the account began to count: at the handshake or the last refresh.
@@ -166,20 +170,37 @@ impl Book {
         self.lease.is_some()
     }
 
-    /// Whether the server keeps no budgets.
-    pub(in crate::proxy) fn keeps_none(&self) -> bool {
-        self.no_budgets
+    /// Whether the server has lent before: then it can't be one that keeps no budgets, whatever stands in its place now.
+    pub(in crate::proxy) fn has_lent(&self) -> bool {
+        self.has_lent
     }
 
-    /// The server keeps no budgets: calls go on without a lease. Whether that is news.
-    pub(in crate::proxy) fn keep_none(&mut self) -> bool {
-        !std::mem::replace(&mut self.no_budgets, true)
+    /// The server keeps no budgets: calls go on without a lease.
+    pub(in crate::proxy) fn keep_none(&mut self) {
+        self.no_budgets = true;
+    }
+
+    /// Messages about money do not get through; why.
+    pub(in crate::proxy) fn trouble(&mut self, why: String) {
+        self.trouble = Some(why);
+    }
+
+    /// They do again.
+    pub(in crate::proxy) fn no_trouble(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Why the server has not lent more, where it was asked and has not said no.
+    pub(in crate::proxy) fn unanswered(&self) -> Option<&str> {
+        let waits = (self.asked || self.frozen.is_some()).then_some("it has not answered yet");
+        self.trouble.as_deref().or(waits).filter(|_| !self.exhausted)
     }
 
     /// A handshake's lease begins. Gives what the account may spend of it, and whether the server has no more.
     pub(in crate::proxy) fn begin(&mut self, grant: &Grant, provider: Protocol, now: Duration, unix: u64) -> (NanoUsd, bool) {
         (self.nano, self.micro) = (std::mem::take(&mut self.orphan_nano), 0);
         self.counted_from = self.nano;
+        (self.has_lent, self.trouble) = (true, None);
         self.lease = Some(Lease::new(grant, provider, now, unix, self.serial));
         (self.frozen, self.not_before, self.tried, self.asked) = (None, now, None, false);
         self.exhausted = grant.remaining == Some(0);
@@ -274,11 +295,6 @@ impl Book {
         self.asked = self.lease.is_some();
     }
 
-    /// Whether the last answer was that there is no more.
-    pub(in crate::proxy) fn is_exhausted(&self) -> bool {
-        self.exhausted
-    }
-
     /// Whether to ask for a refresh now; if not, when to look again, where that can be said.
     pub(in crate::proxy) fn refresh_due(&self, status: Option<Status>, now: Duration) -> Result<(), Option<Duration>> {
         let (Some(lease), None) = (&self.lease, &self.frozen) else { return Err(None) };
@@ -310,10 +326,15 @@ impl Book {
         self.putting.first().is_none_or(|first| *first >= cut.serial)
     }
 
-    /// The sum to ask for: what is held, and the usual sum on top.
-    pub(in crate::proxy) fn sum_to_ask(&self, status: Option<Status>) -> u64 {
+    /// Whether the last answer was that there is no more.
+    pub(in crate::proxy) fn is_exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// The sum to ask for: what is held, what the call that needs most waits for, and the usual sum on top.
+    pub(in crate::proxy) fn sum_to_ask(&self, status: Option<Status>, wanted: NanoUsd) -> u64 {
         let held = status.map_or(0, |(_, _, held)| held.micro_usd_up());
-        held.saturating_add(USUAL_ASK).min(MOST_ASK)
+        held.saturating_add(wanted.micro_usd_up()).saturating_add(USUAL_ASK).min(MOST_ASK)
     }
 
     /// The refresh led to nothing: everything is as before; not again before `not_before`.

@@ -144,6 +144,16 @@ pub(in crate::proxy) fn unreachable(control: &Control, cause: &str) -> Refusal {
     )
 }
 
+/// The lease in use is too small for a call, and the server has not lent more.
+pub(in crate::proxy) fn not_lent(control: &Control, cause: &str) -> Refusal {
+    let url = &control.server_url;
+    let message = format!(
+        "what is left of the lease is too little for this call, and control server {url} has not lent more: {cause}; check that it runs, \
+         then try again, or send a request that may cost less"
+    );
+    Refusal::new(UNREACHABLE, message)
+}
+
 fn refused(answer: &Answer, control: &Control, advice: &str) -> Refusal {
     let (url, said) = (&control.server_url, answer.said(control));
     Refusal { reason: REFUSED, message: format!("no budget: control server {url} refused with {said}: {advice}"), retry: Retry::Never }
