@@ -41,9 +41,6 @@ const ASIDE_LIMIT: Duration = Duration::from_secs(2);
 /// What [`Leases::stop`] takes beyond its deadline at most.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// The usual deadline of [`Leases::stop`].
-pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(5);
-
 /// Where the lease is spent: the budget's state machine behind its lock. Every change wakes the calls that wait for money.
 ///
 /// The methods are called with the books of the lease locked: they must not call back, and whoever calls [`Leases`] must not hold the
@@ -209,11 +206,12 @@ impl Leases {
     }
 
     /// Whether the server has said that it keeps no budgets.
+    #[cfg(test)]
     pub(crate) fn keeps_no_budget(&self) -> bool {
         self.shared.lock().keeps_none()
     }
 
-    /// Sends what waits until the deadline, returns the lease, and ends the thread; [`STOP_DEADLINE`] is usual. What can't be sent stays in
+    /// Sends what waits until the deadline, returns the lease, and ends the thread. What can't be sent stays in
     /// the outbox and the store. To be called when no call is under way any more; twice is fine; nothing happens in a forked child.
     pub(crate) fn stop(&self, deadline: Duration) {
         if self.pid != std::process::id() {

@@ -167,6 +167,7 @@ impl Book {
     }
 
     /// Whether the server keeps no budgets.
+    #[cfg(test)]
     pub(in crate::proxy) fn keeps_none(&self) -> bool {
         self.no_budgets
     }
@@ -275,6 +276,7 @@ impl Book {
     }
 
     /// Whether the last answer was that there is no more.
+    #[cfg(test)]
     pub(in crate::proxy) fn is_exhausted(&self) -> bool {
         self.exhausted
     }
