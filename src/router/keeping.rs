@@ -10,6 +10,7 @@ use crate::money::NanoUsd;
 use crate::outbox::{Leases, Outbox};
 use crate::row::{Books, Row};
 use std::sync::Arc;
+#[cfg(feature = "ledger")]
 use std::time::Duration;
 
 /// How long a stop waits until the rows of the journal are in the ledger; those that are not by then are taken in when it is next opened.
