@@ -164,6 +164,8 @@ pub enum Verdict {
 #[derive(Debug)]
 #[must_use = "a hold must be settled on every way out"]
 pub struct Hold {
+    // The pure library has nobody to number calls for.
+    #[cfg_attr(not(feature = "enabled"), allow(dead_code))]
     pub(crate) serial: u64,
     /// What is held on each account that pays for the call.
     pub(crate) amount: NanoUsd,

@@ -36,6 +36,27 @@ with LlmRouter(os.environ["IC_TOKEN"], os.environ["IC_SERVER"], 60) as router:
         print(m.content[0].text)
 """
 
+MONEY = """
+import os
+from iron_runtime import LlmRouter
+from openai import OpenAI
+import openai
+with LlmRouter(provider_key=os.environ["OPENAI_API_KEY"], budget=10.0) as router:
+    assert router.budget == 10.0 and router.budget_status == (0.0, 10.0)
+    client = OpenAI(base_url=router.base_url, api_key=router.api_key)
+    client.chat.completions.create(model="gpt-5-nano", max_completion_tokens=50, messages=[{"role": "user", "content": "Hi"}])
+    spent, limit = router.budget_status
+    assert 0 < spent < limit and router.total_spent() == spent
+    router.set_budget(0)
+    try:
+        client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hi"}])
+        raise SystemExit("must be refused")
+    except openai.APIStatusError as e:
+        assert e.status_code == 402 and "Iron Cage budget limit exceeded" in str(e)
+with LlmRouter(provider_key=os.environ["OPENAI_API_KEY"]) as router:      # no budget = no limit
+    assert router.budget is None and router.budget_status is None
+"""
+
 
 def program(text: str, env: Dict[str, str]) -> List[str]:
     """Runs a program as it stands; its lines."""
@@ -65,6 +86,11 @@ def test_the_same_in_direct_mode(package: str, text: str, lines: int, mock: Mock
     assert len(said) == lines and all(said)
 
 
+def test_a_budget_in_direct_mode(mock: MockProvider) -> None:
+    pytest.importorskip("openai")
+    assert program(MONEY, {"OPENAI_API_KEY": OPENAI_KEY, "IRON_OPENAI_BASE_URL": mock.url}) == []
+
+
 def test_the_import() -> None:
     assert program("from iron_runtime import LlmRouter; print('OK')", {}) == ["OK"]
 
@@ -75,6 +101,7 @@ def test_the_import() -> None:
         ("quickstart.py --mock", "openai"),
         ("anthropic_client.py --mock", "anthropic"),
         ("streaming.py --mock", "anthropic"),
+        ("five_cents.py", "anthropic"),
         ("test_manual.py openai --mock", "openai"),
         ("test_manual.py openai", "openai"),
         ("test_manual.py anthropic --mock", "anthropic"),

@@ -336,6 +336,89 @@ def test_forks_in_the_thick_of_it() -> None:
     )
 
 
+LEDGER = """
+import subprocess, tempfile
+
+state = os.path.join(tempfile.mkdtemp(), "ledger.db")
+
+def rows():
+    command = [sys.executable, "-m", "iron_runtime", "report", "--json", "--state", state]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)["requests"]
+"""
+
+
+@forks
+def test_forks_while_a_ledger_is_kept() -> None:
+    run(
+        LEDGER
+        + """
+router = LlmRouter(mock=True, state=state, budget=1)
+call(router)
+threads = [threading.Thread(target=lambda: [call(router) for _ in range(25)]) for _ in range(4)]
+for thread in threads: thread.start()
+for nth in range(8):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            money = ("budget", "budget_status", "total_spent", "stats")
+            for use in [lambda name=name: getattr(router, name) for name in money] + [lambda: router.set_budget(1)]:
+                try:
+                    value = use()
+                    value() if callable(value) else os._exit(2)
+                    os._exit(3)
+                except RuntimeError as error:
+                    assert "not running here" in str(error), error
+            router.stop()
+            del router
+            gc.collect()
+            # A child's own router on the same ledger: its row is kept without SQLite, which does not survive a fork.
+            with LlmRouter(mock=True, state=state) as mine:
+                call(mine)
+            code = 0
+        finally:
+            if code or nth % 2:
+                os._exit(code)
+        sys.exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+for thread in threads: thread.join()
+call(router)
+assert router.stats()["requests"] == 102, router.stats()
+assert rows() == 110, rows()
+router.stop()
+assert rows() == 110
+LlmRouter(mock=True, state=state).stop()
+assert rows() == 110
+"""
+    )
+
+
+def test_two_routers_on_one_ledger_collected_and_at_the_end() -> None:
+    told = run(
+        LEDGER
+        + """
+one, two = LlmRouter(mock=True, state=state), LlmRouter(mock=True, state=state, budget=1, budget_window="total")
+for _ in range(3): call(one), call(two)
+assert rows() == 6
+assert one.stats()["requests"] == 3 and two.stats()["requests"] == 3
+two.stop()
+del one
+gc.collect()
+assert rows() == 6
+with LlmRouter(mock=True, state=state, budget=1, budget_window="total") as again:
+    spent = again.budget_status[0]
+    assert spent > 0 and again.stats()["requests"] == 0
+left = LlmRouter(mock=True, state=state)
+call(left)
+print(state)
+"""
+    )
+    # The interpreter ended without a stop().
+    command = [sys.executable, "-m", "iron_runtime", "report", "--json", "--state", told.strip()]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=clean_environment())
+    assert json.loads(done.stdout)["requests"] == 7
+
+
 @forks
 def test_an_ordinary_end_in_a_forked_child() -> None:
     run(

@@ -32,7 +32,8 @@ def test_python(example: str, address: str) -> None:
     example = example.replace('LlmRouter(provider_key="env:OPENAI_API_KEY")', "LlmRouter(mock=True)")
     done = subprocess.run([sys.executable, "-W", "error::SyntaxWarning", "-c", example], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "mock provider" in done.stdout
+    wanted = "402 Error code: 402" if "set_budget(0)" in example else "mock provider"
+    assert wanted in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("example", [block for block in blocks("sh") if block.startswith("curl")])

@@ -3,7 +3,8 @@
 use crate::settings::Outside;
 use std::io::{self, IsTerminal, Write};
 
-/// A command's two outputs. A reader that has gone away is no error: nobody would see the complaint.
+/// A command's two outputs. A reader that has gone away is no error: nobody would see the complaint. A full disk
+/// is: what was asked for is not there.
 pub(super) struct Console {
     out: Box<dyn Write>,
     err: Box<dyn Write>,
@@ -13,6 +14,8 @@ pub(super) struct Console {
     pub err_is_terminal: bool,
     /// Whether stdout may be coloured.
     colored: bool,
+    /// Why part of the result was not written.
+    lost: Option<io::Error>,
 }
 
 /// Emphasis that a terminal can show.
@@ -36,23 +39,34 @@ impl Console {
             out_is_terminal,
             err_is_terminal: io::stderr().is_terminal(),
             colored: out_is_terminal && !set("NO_COLOR") && !dumb,
+            lost: None,
         }
     }
 
     /// Two writers that are no terminals.
     #[cfg(test)]
     pub(super) fn of_writers(out: impl Write + 'static, err: impl Write + 'static) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), out_is_terminal: false, err_is_terminal: false, colored: false }
+        Self { out: Box::new(out), err: Box::new(err), out_is_terminal: false, err_is_terminal: false, colored: false, lost: None }
     }
 
     /// Lines of the result.
     pub(super) fn line(&mut self, text: &str) {
-        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        self.piece(&format!("{text}\n"));
     }
 
     /// A piece of the result, shown at once.
     pub(super) fn piece(&mut self, text: &str) {
-        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.lost.get_or_insert(error);
+            }
+            _ => {}
+        }
+    }
+
+    /// Why part of the result was not written, once.
+    pub(super) fn lost(&mut self) -> Option<io::Error> {
+        self.lost.take()
     }
 
     /// A remark.

@@ -56,6 +56,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn run_on(args: impl IntoIterator<Item = OsString>, outside: &Outside<'_>, console: &mut Console) -> u8 {
+    let code = act_on(args, outside, console);
+    match console.lost() {
+        Some(error) if code == OK => {
+            console.problem(&format!("can't write to standard output: {error}"));
+            FAILED
+        }
+        _ => code,
+    }
+}
+
+fn act_on(args: impl IntoIterator<Item = OsString>, outside: &Outside<'_>, console: &mut Console) -> u8 {
     match args::parse(args) {
         Ok(Request::Version) => {
             console.line(concat!("iron-runtime ", env!("CARGO_PKG_VERSION")));

@@ -214,6 +214,19 @@ fn report_explains_prices() {
     assert!(run.code == OK && run.out.contains("  price from     /p\n") && run.out.contains("1.00"), "{}{}", run.out, run.err);
     let run = run_with(&["report", "prices", "--provider", "anthropic"], &[], &[]);
     assert!(run.out.contains("claude") && !run.out.contains("gpt-"), "{}", run.out);
+    assert!(run_with(&["report", "prices", "own-model", "--prices", "/p"], &[], &file).out.contains("own-model of openai (exact name)"));
+    let any = [("/p", r#"{"models": {"own-model": {"input": 1, "output": 2}}}"#)];
+    assert!(
+        run_with(&["report", "prices", "own-model", "--prices", "/p"], &[], &any).out.contains("own-model of any upstream (exact name)")
+    );
+    for (more, code, told) in [
+        (&["gpt-4o-minni"][..], FAILED, "\ndid you mean gpt-4o-mini?"),
+        (&["--provider", "opennai"], FAILED, "no prices of \"opennai\"; the table has: anthropic, "),
+        (&[""], USAGE, "the model's name is empty"),
+    ] {
+        let run = run_with(&[&["report", "prices"], more].concat(), &[], &[]);
+        assert!(run.code == code && run.out.is_empty() && run.err.contains(told), "{more:?}: {}{}", run.out, run.err);
+    }
     let run = run_with(&["report", "prices", "--prices", "/p"], &[], &[("/p", "{}x")]);
     assert!(run.code == USAGE && run.err.starts_with("iron-runtime: prices: /p: "), "{}", run.err);
 }
@@ -256,6 +269,9 @@ fn report_reads_a_ledger() -> Result<(), Error> {
     std::fs::write(&file, "no ledger at all, and long enough to be looked at").unwrap_or_default();
     let run = run_with(&["report", "--state", state], &[], &[]);
     assert!(run.code == FAILED && run.out.is_empty() && run.err.contains("ledger.db"), "{}", run.err);
+    let directory = folder.to_str().unwrap_or_default();
+    let run = run_with(&["report", "--state", directory], &[], &[]);
+    assert!(run.code == FAILED && run.err.contains("not a file"), "{}", run.err);
     let run = run_with(&["doctor", "--state", state], &[("OPENAI_API_KEY", "k")], &[]);
     assert!(run.out.contains("problem  ledger: ") && run.out.contains("to mend it: put the file aside"), "{}", run.out);
     let _ = std::fs::remove_dir_all(&folder);
@@ -297,7 +313,7 @@ fn doctor_looks_at_the_money() {
             &[("XDG_STATE_HOME", "/dev/null/x")],
             "problem  ledger: /dev/null/x/iron-runtime/ledger.db can't be made: /dev/null is no folder",
         ),
-        (&["--prices", "/none"], &[], "problem  prices: prices: read /none: entity not found"),
+        (&["--prices", "/none"], &[], "problem  prices: read /none: entity not found"),
         (
             &["--budget", "1", "--config", "/c"],
             &[],
@@ -375,5 +391,29 @@ fn no_output_ever_holds_a_key() {
         let run = run_with(&args, if args[0] == "serve" { &variables } else { unset }, &files);
         assert!(!run.out.contains("canary") && !run.err.contains("canary"), "{args:?}\n{}{}", run.out, run.err);
         assert!(!(run.out.clone() + &run.err).is_empty(), "{args:?} said nothing");
+    }
+}
+
+/// A disk that is full.
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_result_that_could_not_be_written_is_a_failure() {
+    for args in [&["--version"][..], &["serve", "--help"], &["report", "prices"], &["report", "prices", "gpt-4o", "--json"]] {
+        let err = Written::default();
+        let outside = Outside { variable: &|_| None, read: &|_| Err(io::ErrorKind::NotFound.into()) };
+        let code = run_on(args.iter().map(OsString::from), &outside, &mut Console::of_writers(Full, err.clone()));
+        assert_eq!(code, FAILED, "{args:?}");
+        assert!(err.text().starts_with("iron-runtime: can't write to standard output: "), "{args:?}: {}", err.text());
     }
 }

@@ -76,6 +76,9 @@ impl Session {
                 "this process was forked while its parent was writing to the ledger, and SQLite does not survive that: use a new process";
             return Err(refused(path, ErrorKind::Unsupported, why));
         }
+        if path.exists() && !path.is_file() {
+            return Err(refused(path, ErrorKind::InvalidInput, "not a file: it must be a file's path"));
+        }
         let process = std::process::id();
         let mine = u64::from(process) << 32;
         // Counted before it is opened: a fork in between must see it.

@@ -4,6 +4,7 @@ use crate::call::{End, Outcome};
 use crate::clock::UnixMs;
 use crate::money::{NanoUsd, Tier, Usage};
 use crate::row::{Bill, RequestInfo, Row};
+#[cfg(feature = "ledger")]
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,10 +39,11 @@ pub(super) fn row(serial: u64) -> Row {
     }
 }
 
-#[cfg(feature = "ledger")]
 /// A directory of a test's own, removed at its end.
+#[cfg(feature = "ledger")]
 pub(super) struct Dir(PathBuf);
 
+#[cfg(feature = "ledger")]
 impl Dir {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
@@ -49,6 +51,7 @@ impl Dir {
     }
 }
 
+#[cfg(feature = "ledger")]
 impl Drop for Dir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
@@ -56,6 +59,7 @@ impl Drop for Dir {
 }
 
 /// A new directory.
+#[cfg(feature = "ledger")]
 pub(super) fn dir() -> Dir {
     let dir = std::env::temp_dir().join(format!("iron-ledger-{}", super::entry::run_id().expect("random")));
     std::fs::create_dir(&dir).expect("a new directory");

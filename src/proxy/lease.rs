@@ -38,11 +38,11 @@ pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// As [`CALL_LIMIT`], where an old lease is returned while a call waits for a new one.
 const ASIDE_LIMIT: Duration = Duration::from_secs(2);
 
-/// What [`Leases::stop`] takes beyond its deadline at most.
-const STOP_GRACE: Duration = Duration::from_secs(2);
-
 /// The usual deadline of [`Leases::stop`].
 pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What [`Leases::stop`] takes beyond its deadline at most.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// Where the lease is spent: the budget's state machine behind its lock. Every change wakes the calls that wait for money.
 ///
@@ -226,7 +226,7 @@ impl Leases {
         (unanswered.unwrap_or(refused), lent)
     }
 
-    /// Sends what waits until the deadline, returns the lease, and ends the thread; [`STOP_DEADLINE`] is usual. What can't be sent stays in
+    /// Sends what waits until the deadline, returns the lease, and ends the thread. What can't be sent stays in
     /// the outbox and the store. To be called when no call is under way any more; twice is fine; nothing happens in a forked child.
     pub(crate) fn stop(&self, deadline: Duration) {
         if self.pid != std::process::id() {

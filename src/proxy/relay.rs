@@ -247,7 +247,7 @@ impl Relay<'_, '_, '_, '_> {
         match ends_at {
             None => self.put(bytes),
             Some(_) if is_over && self.held.is_empty() => {
-                self.settle(End::Complete);
+                self.settle_before(bytes.len());
                 self.put(bytes)
             }
             Some(at) => {
@@ -255,7 +255,7 @@ impl Relay<'_, '_, '_, '_> {
                 self.put(free)?;
                 self.held.extend_from_slice(last);
                 if is_over {
-                    self.settle(End::Complete);
+                    self.settle_before(self.held.len());
                 }
                 // A longer event goes on in parts, unsettled: nobody can act on it before its data has ended.
                 if is_over || self.held.len() > MAX_HELD { self.release() } else { Ok(()) }
@@ -304,6 +304,12 @@ impl Relay<'_, '_, '_, '_> {
         if progress.first_byte.is_none() {
             progress.first_byte = Some(self.context.started.elapsed());
         }
+    }
+
+    /// Settles just before the last bytes leave: the row has them, too. (What a filter takes out of them is few.)
+    fn settle_before(&mut self, last: usize) {
+        self.note(last);
+        self.settle(End::Complete);
     }
 
     fn settle(&mut self, end: End) {

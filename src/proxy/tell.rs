@@ -34,8 +34,9 @@ fn figures(row: &Row) -> String {
     let tokens = bill.usage.map_or_else(|| "-".into(), |usage| format!("{}+{}", usage.input_tokens(), usage.output_tokens()));
     let cost = bill.cost.map_or_else(|| "unknown".into(), |cost| cost.to_string());
     let estimated = if bill.estimated { " estimated" } else { "" };
+    let code = row.code.map(|code| format!(" code={code}")).unwrap_or_default();
     format!(
-        "{info} status={} end={} bytes={} first_byte_ms={first_byte} total_ms={total:.1} tokens={tokens} cost={cost}{estimated}",
+        "{info} status={} end={}{code} bytes={} first_byte_ms={first_byte} total_ms={total:.1} tokens={tokens} cost={cost}{estimated}",
         outcome.status,
         outcome.end.as_str(),
         outcome.reply_bytes

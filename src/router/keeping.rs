@@ -10,9 +10,11 @@ use crate::money::NanoUsd;
 use crate::outbox::{Leases, Outbox};
 use crate::row::{Books, Row};
 use std::sync::Arc;
+#[cfg(feature = "ledger")]
 use std::time::Duration;
 
 /// How long a stop waits until the rows of the journal are in the ledger; those that are not by then are taken in when it is next opened.
+#[cfg(feature = "ledger")]
 const STOP: Duration = Duration::from_secs(5);
 
 /// The books of one router.
@@ -77,6 +79,7 @@ impl Keeping {
         }
         match self {
             Self::Memory(_) => {
+                let _ = now;
                 Err(Error::Config("budget_window day, month and total count the rows of a ledger: name its file with state".into()))
             }
             #[cfg(feature = "ledger")]

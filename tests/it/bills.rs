@@ -325,7 +325,7 @@ fn whoever_leaves_leaves_no_hold_and_no_place_in_the_line() {
     router.inner().set_budget(Some(NanoUsd(2 * CENT)));
     let mut next = router.client();
     next.send(&request.bytes());
-    upstream.wait("the next call", |log| log.requests.len() == 2);
+    upstream.wait("the next call", |log| log.requests.len() >= 2);
 }
 
 #[test]

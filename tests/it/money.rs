@@ -129,6 +129,8 @@ fn a_reply_is_settled_before_its_client_sees_the_end() {
             let stats = router.inner().stats();
             assert_eq!(stats.tally.all.requests as usize, (round - 1) * requests.len() + nth + 1);
             assert_eq!(stats.spent.0, mock.stats().nano_usd, "request {nth}");
+            let row = router.inner().last_rows(1).remove(0);
+            assert!(row.outcome.reply_bytes > 0 && row.outcome.first_byte.is_some(), "request {nth}: {row:?}");
         }
     }
 }

@@ -61,7 +61,8 @@ impl Report {
 
     /// An error of the settings, in the words of the command line.
     fn error(&mut self, name: &str, error: &Error) {
-        self.problem(name, explain(error).0, "");
+        let why = explain(error).0;
+        self.problem(name, why.strip_prefix(&format!("{name}: ")).unwrap_or(&why), "");
     }
 
     fn count(&self, verdict: Verdict) -> usize {

@@ -28,7 +28,8 @@ fn check_ledger(settings: &Settings, path: Option<&Path>, report: &mut Report) {
             None => report.problem("ledger", format!("{shown} can't be made"), mend),
         }
     } else if let Some(error) = ledger_fault(path) {
-        report.problem("ledger", format!("{shown}: {error}"), "put the file aside, or give --state another one; nothing was changed in it");
+        let why = error.to_string();
+        report.problem("ledger", why.strip_prefix("ledger ").unwrap_or(&why), "put the file aside, or give --state another one");
     } else if !may_write(path) {
         report.problem("ledger", format!("{shown} may not be written by this user"), mend);
     } else {

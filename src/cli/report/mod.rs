@@ -15,7 +15,7 @@ use super::{FAILED, OK, USAGE, explain};
 use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::policy::{Found, Prices};
-use crate::settings::{Outside, Settings, quoted};
+use crate::settings::{Outside, Settings, nearest, quoted};
 use std::path::Path;
 
 /// Calls that `--rows` shows.
@@ -90,6 +90,9 @@ fn asked(invocation: &Invocation) -> Result<Asked, String> {
                 Some(flag) => Err(format!("report prices takes no --{flag}")),
                 None => {
                     let model = invocation.texts.get(1).cloned().or_else(|| invocation.value("model").map(str::to_string));
+                    if model.as_deref().is_some_and(|model| model.trim().is_empty()) {
+                        return Err("the model's name is empty; without one, every price is listed".into());
+                    }
                     Ok(Asked::Prices { model, upstream: invocation.value("provider").map(str::to_string), form })
                 }
             }
@@ -144,7 +147,7 @@ fn tell(asked: &Asked, settings: &Settings, outside: &Outside<'_>) -> Result<Str
             let table = price_table(settings, outside).map_err(|error| explain(&error))?;
             match model {
                 Some(model) => price(&table, model, upstream.as_deref(), *form),
-                None => Ok(every_price(&table, upstream.as_deref(), *form)),
+                None => every_price(&table, upstream.as_deref(), *form).map_err(|why| (why, FAILED)),
             }
         }
     }
@@ -178,7 +181,8 @@ fn unknown_price(table: &Prices, model: &str, upstream: Option<&str>) -> String 
     let at = upstream.map(|upstream| format!(" at {}", quoted(upstream))).unwrap_or_default();
     let near: Vec<String> = table.matching(model).take(MOST_NEAR).map(|price| format!("{} at {}", price.model, price.provider)).collect();
     let near = if near.is_empty() {
-        String::new()
+        let names: Vec<&str> = table.all().map(|price| price.model.as_ref()).collect();
+        nearest(model, names.into_iter()).map(|near| format!("\ndid you mean {near}?")).unwrap_or_default()
     } else {
         format!("\nprices with that in their name (--provider tells which is meant): {}", near.join(", "))
     };
@@ -190,8 +194,17 @@ fn unknown_price(table: &Prices, model: &str, upstream: Option<&str>) -> String 
     )
 }
 
-fn every_price(table: &Prices, provider: Option<&str>, form: Form) -> String {
+fn every_price(table: &Prices, provider: Option<&str>, form: Form) -> Result<String, String> {
     let wanted: Vec<_> =
         table.all().map(AsRef::as_ref).filter(|price| provider.is_none_or(|provider| price.provider == provider)).collect();
-    if form == Form::Json { format!("{}\n", prices::list_json(&wanted, table.version())) } else { prices::list(&wanted, table.version()) }
+    if let (true, Some(provider)) = (wanted.is_empty(), provider) {
+        let mut known: Vec<&str> = table.all().map(|price| price.provider.as_ref()).collect();
+        known.dedup();
+        return Err(format!("no prices of {}; the table has: {}", quoted(provider), known.join(", ")));
+    }
+    Ok(if form == Form::Json {
+        format!("{}\n", prices::list_json(&wanted, table.version()))
+    } else {
+        prices::list(&wanted, table.version())
+    })
 }

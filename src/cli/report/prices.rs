@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 /// The input of the call whose hold is shown as an example.
 const EXAMPLE_INPUT: u64 = 1000;
 
+/// The provider of a price from a file that names none.
+const ANY: &str = "any";
+
 /// A class of tokens: its word, and its rate on a card in pico-USD a token.
 type Class = (&'static str, fn(&Rates) -> Option<u64>);
 
@@ -40,7 +43,7 @@ impl Explained<'_> {
     pub(super) fn text(&self) -> String {
         let price = self.price;
         let mut text = format!("{}\n", name(self.model));
-        text += &format!("  charged as     {} of {} ({})\n", name(&price.model), name(&price.provider), self.rule);
+        text += &format!("  charged as     {} of {} ({})\n", name(&price.model), whose(price), self.rule);
         text += &format!("  price from     {}\n", name(&price.source));
         let limit = |tokens: Option<u64>| tokens.map_or_else(|| "not known".into(), |tokens| format!("{} tokens", grouped(tokens)));
         text += &format!("  longest answer {}\n", limit(price.max_output_tokens));
@@ -77,6 +80,11 @@ impl Explained<'_> {
             None => "a call without a limit of its own has no worst case, and is refused".into(),
         }
     }
+}
+
+/// The provider that charges it; a price from a file may be for all.
+fn whose(price: &Price) -> String {
+    if price.provider == ANY { "any upstream".into() } else { name(&price.provider) }
 }
 
 /// The rates of a price, a line a tier and a length of context; classes that none of them has are left out.
@@ -119,7 +127,8 @@ pub(super) fn list(prices: &[&Price], version: &str) -> String {
     };
     let heads = ["provider", "model", "input", "cache read", "cache write", "output", "longest answer"];
     let rows: Vec<_> = prices.iter().map(row).collect();
-    let about = format!("{} prices, USD per million tokens; bundled table: {version}\n\n", grouped(prices.len() as u64));
+    let count = if prices.len() == 1 { "1 price".into() } else { format!("{} prices", grouped(prices.len() as u64)) };
+    let about = format!("{count}, USD per million tokens; bundled table: {version}\n\n");
     about + &columns(&heads, 2, &rows).join("\n") + "\n"
 }
 
@@ -233,7 +242,7 @@ mod tests {
     fn every_price() {
         let price = price();
         let text = list(&[&price], "2026-01");
-        assert!(text.starts_with("1 prices, USD per million tokens; bundled table: 2026-01\n"), "{text}");
+        assert!(text.starts_with("1 price, USD per million tokens; bundled table: 2026-01\n"), "{text}");
         assert!(text.ends_with("openai    gpt-4o-mini   0.15       0.075         0.15    0.60          16,384\n"), "{text}");
         assert_eq!(list_json(&[&price], "v")["prices"][0]["max_output_tokens"], 16_384);
     }
