@@ -9,6 +9,7 @@ mod rig;
 mod upstream;
 
 mod access;
+mod books;
 mod control;
 mod cuts;
 mod failures;
