@@ -29,7 +29,7 @@ impl NanoUsd {
 
     /// From dollars, rounded to the nearest; `None` for a negative number, NaN, or more than [`MOST_USD`].
     pub fn from_usd(usd: f64) -> Option<Self> {
-        (usd >= 0.0 && usd <= MOST_USD).then(|| Self((usd * NANO as f64).round() as u64))
+        (0.0..=MOST_USD).contains(&usd).then(|| Self((usd * NANO as f64).round() as u64))
     }
 
     /// In dollars.

@@ -1,6 +1,7 @@
 //! Ids that nobody else has: of events, of runs.
 
 /// A random UUID (RFC 9562, version 4).
+#[cfg(any(test, feature = "analytics"))]
 pub(super) fn uuid4() -> String {
     let mut bytes = random::<16>();
     bytes[6] = bytes[6] & 0x0f | 0x40;

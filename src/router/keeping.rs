@@ -10,9 +10,11 @@ use crate::money::NanoUsd;
 use crate::outbox::{Leases, Outbox};
 use crate::row::{Books, Row};
 use std::sync::Arc;
+#[cfg(feature = "ledger")]
 use std::time::Duration;
 
 /// How long a stop waits until the rows of the journal are in the ledger; those that are not by then are taken in when it is next opened.
+#[cfg(feature = "ledger")]
 const STOP: Duration = Duration::from_secs(5);
 
 /// The books of one router.
@@ -70,7 +72,11 @@ impl Keeping {
     ///
     /// # Errors
     /// The ledger can't be read; a window that needs one, without.
-    pub(super) fn earlier(&self, config: &Config, now: UnixMs) -> Result<(NanoUsd, Vec<NanoUsd>), Error> {
+    pub(super) fn earlier(
+        &self,
+        config: &Config,
+        #[cfg_attr(not(feature = "ledger"), allow(unused_variables))] now: UnixMs,
+    ) -> Result<(NanoUsd, Vec<NanoUsd>), Error> {
         let window = config.spending.window;
         if window == Window::Run {
             return Ok((NanoUsd::ZERO, vec![NanoUsd::ZERO; config.agents.len()]));

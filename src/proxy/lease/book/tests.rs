@@ -221,12 +221,17 @@ proptest! {
                     let charged = book.nano - (book.micro - charged) * 1000;
                     prop_assert_eq!(may, (granted * 1000).saturating_sub(charged));
                 }
-                Step::Deny => if cut.take().is_some() { book.deny(secs(0)) },
-                Step::End => if book.end(true) {
+                Step::Deny if cut.is_none() => {}
+                Step::Deny => {
+                    cut = None;
+                    book.deny(secs(0));
+                }
+                Step::End if !book.end(true) => {}
+                Step::End => {
                     cut = None;
                     ended += book.nano - book.micro * 1000;
                     may = 0;
-                },
+                }
                 Step::Begin(granted) if !book.is_open() => {
                     may = book.begin(&grant(&format!("l{at}"), granted), Protocol::OpenAi, secs(0), 0).0.0;
                     spent = 0;
