@@ -105,6 +105,26 @@ fn serve_prints_one_line_and_ends_in_order() {
 }
 
 #[test]
+fn a_usual_ledger_that_cannot_be_used_is_a_warning_and_one_that_was_asked_for_is_not() {
+    let home = std::env::temp_dir().join(format!("iron-no-home-{}", std::process::id()));
+    std::fs::write(&home, "no directory").expect("a file");
+    let serve = |options: &[&str]| {
+        let mut command = iron(&[&["serve", "--openai-key", "k", "--client-token", "t"], options].concat());
+        command.env_remove("IRON_STATE").env("XDG_STATE_HOME", &home);
+        command
+    };
+    let running = Running::start(&mut serve(&[]));
+    let (code, _, err) = running.stopped("TERM");
+    assert!(code == Some(0) && err.contains("rows are kept in memory") && err.contains("--state"), "{err}");
+    let asked_for = home.join("ledger.db");
+    for options in [["--state", asked_for.to_str().expect("a path")], ["--budget-window", "day"], ["--on-ledger-error", "stop"]] {
+        let (code, out, err) = output(&mut serve(&options));
+        assert!(code != Some(0) && out.is_empty() && err.contains("ledger.db"), "{options:?} {err}");
+    }
+    std::fs::remove_file(&home).expect("removed");
+}
+
+#[test]
 fn a_second_signal_ends_serve_at_once() {
     let mock = Running::start(&mut iron(&["mock"]));
     let url = format!("http://{}", mock.address);

@@ -72,7 +72,11 @@ impl Keeping {
     ///
     /// # Errors
     /// The ledger can't be read; a window that needs one, without.
-    pub(super) fn earlier(&self, config: &Config, now: UnixMs) -> Result<(NanoUsd, Vec<NanoUsd>), Error> {
+    pub(super) fn earlier(
+        &self,
+        config: &Config,
+        #[cfg_attr(not(feature = "ledger"), allow(unused_variables))] now: UnixMs,
+    ) -> Result<(NanoUsd, Vec<NanoUsd>), Error> {
         let window = config.spending.window;
         if window == Window::Run {
             return Ok((NanoUsd::ZERO, vec![NanoUsd::ZERO; config.agents.len()]));

@@ -96,7 +96,7 @@ fn the_mocks_books_are_the_routers() {
 
 #[test]
 fn a_lease_is_renewed_behind_the_calls_back() {
-    let (bank, provider) = (Bank::lending(&[20_000], 1_000_000), provider());
+    let (bank, provider) = (Bank::lending(&[20_000, 21_000, 22_000, 23_000, 24_000, 200_000], 1_000_000), provider());
     let mut router = Router::start(hasty(&bank, &provider));
     bank.stick(REFRESH);
     for _ in 0..3 {
@@ -141,7 +141,7 @@ fn what_is_denied_is_refused_when_the_rest_is_spent() {
 #[test]
 fn a_dry_lease_and_a_dead_server_are_no_spent_budget() {
     // Room for three: each holds twice what it costs.
-    let (bank, provider) = (Bank::lending(&[20_000], 1_000_000), provider());
+    let (bank, provider) = (Bank::lending(&[20_000, 500_000], 1_000_000), provider());
     let mut config = hasty(&bank, &provider);
     config.spending.on_budget = OnBudget::Refuse;
     let mut router = Router::start(config);
@@ -167,7 +167,7 @@ fn a_dry_lease_and_a_dead_server_are_no_spent_budget() {
 
 #[test]
 fn a_server_that_is_silent_about_more_is_named_too() {
-    let (bank, provider) = (Bank::lending(&[10_000], 1_000_000), provider());
+    let (bank, provider) = (Bank::lending(&[10_000, 500_000], 1_000_000), provider());
     let mut config = hasty(&bank, &provider);
     config.spending.on_budget = OnBudget::Refuse;
     let router = Router::start(config);
@@ -177,7 +177,8 @@ fn a_server_that_is_silent_about_more_is_named_too() {
     assert_eq!(refused.error(), (503, "control_server_unreachable".into()));
     assert!(refused.text().contains(&bank.server.url()) && refused.text().contains("not answered yet"), "{}", refused.text());
     bank.mend();
-    assert_eq!(until_not(&router, &big(), 503).status, 200);
+    let reply = until_not(&router, &big(), 503);
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 #[test]

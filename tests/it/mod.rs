@@ -10,6 +10,7 @@ mod upstream;
 
 mod access;
 mod bills;
+mod books;
 mod control;
 mod cuts;
 mod failures;

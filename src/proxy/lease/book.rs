@@ -65,6 +65,8 @@ pub(in crate::proxy) struct Book {
     not_before: Duration,
     tried: Option<Duration>,
     asked: bool,
+    /// What the last refresh asked for, micro-USD.
+    sum: Option<u64>,
     exhausted: bool,
     pub(in crate::proxy) handshakes: Handshakes,
     /// Something may lie in the outbox that was not tried yet.
@@ -332,9 +334,11 @@ impl Book {
     }
 
     /// The sum to ask for: what is held, what the call that needs most waits for, and the usual sum on top.
-    pub(in crate::proxy) fn sum_to_ask(&self, status: Option<Status>, wanted: NanoUsd) -> u64 {
+    pub(in crate::proxy) fn sum_to_ask(&mut self, status: Option<Status>, wanted: NanoUsd) -> u64 {
         let held = status.map_or(0, |(_, _, held)| held.micro_usd_up());
-        held.saturating_add(wanted.micro_usd_up()).saturating_add(USUAL_ASK).min(MOST_ASK)
+        let sum = held.saturating_add(wanted.micro_usd_up()).saturating_add(USUAL_ASK).min(MOST_ASK);
+        self.sum = Some(sum);
+        sum
     }
 
     /// The refresh led to nothing: everything is as before; not again before `not_before`.
@@ -361,8 +365,9 @@ impl Book {
         self.lease = Some(lease);
         self.counted_from = self.counted_from.saturating_add(spent.0);
         let total = NanoUsd::from_micro_usd(cut.micro.saturating_add(grant.granted));
-        // The rest of the old lease lent again is no more money, whatever it is called.
-        self.exhausted = grant.remaining == Some(0) || grant.granted <= rest;
+        // The rest of the old lease lent again is no more money, whatever it is called; unless no more was asked for.
+        let all_there_is = grant.granted <= rest && self.sum.is_none_or(|sum| grant.granted < sum);
+        self.exhausted = grant.remaining == Some(0) || all_there_is;
         self.thaw(if self.exhausted { now.saturating_add(DENIED_FOR) } else { now });
         (total.minus(NanoUsd(self.counted_from)), self.exhausted)
     }

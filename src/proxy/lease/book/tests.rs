@@ -140,6 +140,17 @@ fn the_rest_lent_again_is_no_more_money() {
 }
 
 #[test]
+fn all_that_was_asked_for_is_no_sign_of_an_empty_purse() {
+    let mut book = begun(10_000_000);
+    book.charge(NanoUsd(0));
+    let cut = book.freeze(secs(0)).expect("a lease");
+    assert_eq!(book.sum_to_ask(None, NanoUsd(5)), 10_000_001, "what is waited for is asked for");
+    let asked = book.sum_to_ask(None, NanoUsd::ZERO);
+    let (_, exhausted) = book.renew(&cut, &Grant { remaining: None, ..grant("l1", asked) }, NanoUsd::ZERO, secs(0), 0);
+    assert_eq!((asked, exhausted), (10_000_000, false));
+}
+
+#[test]
 fn charges_find_their_lease() {
     let mut book = begun(100);
     let before = book.charge(NanoUsd(1_000)).expect("a lease");
