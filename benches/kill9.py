@@ -1,5 +1,6 @@
-"""Kills a router under load, over and over, and checks its ledger: no row lost that a client saw the end of, spending off by no more than the
-calls under way. Standard library only; loopback only.
+"""Kills a router under load, over and over, and checks its ledger.
+
+No row is lost that a client saw the end of, and spending is off by no more than the calls under way. Standard library only; loopback only.
 
     cargo build --release && python3 benches/kill9.py target/release/iron-runtime 200
 """

@@ -6,10 +6,9 @@ mod rig;
 
 use super::*;
 use crate::proxy::keys::{REFUSED, UNREACHABLE};
-use crate::proxy::scripted::{Request, Server, answer, answer_with};
+use crate::proxy::scripted::{Request, Server, answer};
 use bank::{Bank, failing, serving};
 use rig::{Rig, Store, row};
-use serde_json::Value;
 use std::io::Read;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -475,6 +474,8 @@ fn what_a_crash_left_behind_is_reported_and_returned() {
 #[cfg(feature = "analytics")]
 mod events {
     use super::*;
+    use crate::proxy::scripted::answer_with;
+    use serde_json::Value;
 
     fn told(server: &Server) -> Vec<Value> {
         server.requests().iter().filter(|request| request.path().ends_with("events")).map(Request::json).collect()
