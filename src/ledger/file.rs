@@ -94,13 +94,13 @@ impl Ledger {
             frame.lease(lease);
         }
         self.keeper.append(&mut frame)?;
-        if let Some(Used { id, new: Some((key, price)) }) = used {
-            if let Ok(mut prices) = self.prices.try_lock() {
-                if prices.len() >= MAX_PRICES {
-                    prices.clear();
-                }
-                prices.insert(key, (price, id));
+        if let Some(Used { id, new: Some((key, price)) }) = used
+            && let Ok(mut prices) = self.prices.try_lock()
+        {
+            if prices.len() >= MAX_PRICES {
+                prices.clear();
             }
+            prices.insert(key, (price, id));
         }
         Ok(())
     }
