@@ -35,7 +35,7 @@ const MAX_PRICES: usize = 1024;
 /// ```no_run
 /// # #[cfg(feature = "ledger")] {
 /// use iron_runtime::ledger::Ledger;
-/// let ledger = Ledger::open("/home/me/.local/state/iron-runtime/ledger.db".as_ref())?;
+/// let ledger = Ledger::open("ledger.db".as_ref())?;
 /// println!("spent so far: {}", ledger.spent_since(None)?);
 /// # }
 /// # Ok::<(), iron_runtime::Error>(())

@@ -84,7 +84,7 @@ impl Filter {
 /// ```no_run
 /// # #[cfg(feature = "ledger")] {
 /// use iron_runtime::ledger::{Filter, Report};
-/// let report = Report::open("/home/me/.local/state/iron-runtime/ledger.db".as_ref())?;
+/// let report = Report::open("ledger.db".as_ref())?;
 /// println!("{} calls", report.tally(&Filter::default())?.all.requests);
 /// # }
 /// # Ok::<(), iron_runtime::Error>(())
