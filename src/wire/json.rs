@@ -2,6 +2,13 @@
 //! user's business. Two ways over a value: [`Walk::value`] counts brackets and is for those who only look for something on the way,
 //! [`Walk::exact`] holds to the grammar and is for those who must see what a provider's parser sees.
 
+mod raw;
+mod write;
+
+pub(in crate::wire) use raw::Kind;
+pub use raw::Raw;
+pub(in crate::wire) use write::{Array, Json, Object};
+
 use crate::call::{Reason, Refusal};
 use memchr::memchr;
 use std::borrow::Cow;
@@ -234,7 +241,8 @@ impl<'a> Walk<'a> {
 }
 
 /// Why a walk by the letter can't go on.
-pub(super) enum Fault {
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
     Malformed(Malformed),
     TooDeep,
 }

@@ -11,4 +11,5 @@ pub mod route;
 pub mod scan;
 pub mod sse;
 pub mod terms;
+pub mod translate;
 pub mod usage;
