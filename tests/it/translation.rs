@@ -164,7 +164,7 @@ fn an_event_in_gives_its_events_out_at_once() {
     client.send(&to_claude(r#","stream":true"#).bytes());
     let head = client.head().expect("head");
     let body = client.body(&head, "POST", |so_far| String::from_utf8_lossy(so_far).contains("Hi."));
-    assert!(String::from_utf8_lossy(&body.data).contains("Hi."));
+    assert!(String::from_utf8_lossy(&body.0).contains("Hi."));
     client.leave(true);
     upstream.wait("the upstream is let go", |log| log.closed == 1);
     router.wait_stats(|totals| totals.in_flight == 0);
