@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     fn in_stream(error: &str) -> (FailureKind, String, Option<String>) {
-        let raw = Raw::parse(error.as_bytes()).ok().expect(error);
+        let raw = Raw::parse(error.as_bytes()).unwrap_or_else(|_| panic!("{error}"));
         let failure = read_error(Protocol::OpenAi, raw);
         (failure.kind, failure.message.into_owned(), failure.code.map(Cow::into_owned))
     }
