@@ -149,7 +149,7 @@ impl Collector {
     }
 
     fn call(&mut self, id: &str) {
-        self.kept.extend(self.leading.to_call(id));
+        self.kept.extend(self.leading.led_to(id));
         self.leading.bytes = self.open.iter().map(|(_, thought)| thought_bytes(thought)).sum();
     }
 
@@ -170,7 +170,7 @@ pub(super) fn of_reply(reply: &Reply<'_>) -> Vec<Kept> {
     for part in &reply.parts {
         match &part.content {
             Content::Thought(thought) if leading.room(thought_bytes(thought)) => leading.thoughts.push(thought.clone().into_owned()),
-            Content::Call(call) => kept.extend(leading.to_call(&call.id)),
+            Content::Call(call) => kept.extend(leading.led_to(&call.id)),
             _ => {}
         }
     }
@@ -219,7 +219,7 @@ impl Leading {
     }
 
     /// They led to this call.
-    fn to_call(&mut self, id: &str) -> Option<Kept> {
+    fn led_to(&mut self, id: &str) -> Option<Kept> {
         let too_much = take(&mut self.bytes) > MAX_COLLECTED;
         let mut thoughts = take(&mut self.thoughts);
         thoughts.retain(is_checked);
