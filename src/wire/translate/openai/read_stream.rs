@@ -225,7 +225,7 @@ impl Call {
 
     /// More of its arguments.
     fn argue(&mut self, text: &str, emit: &mut Emit<'_>) {
-        let begins = || if self.held.is_empty() { text } else { &self.held }.trim_start().starts_with('{');
+        let begins = || self.held.chars().chain(text.chars()).find(|char| !char.is_whitespace()) == Some('{');
         match self.block {
             Some(block) if self.flows || begins() => {
                 self.flows = true;
