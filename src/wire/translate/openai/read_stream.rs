@@ -13,7 +13,7 @@ const DONE: &[u8] = b"[DONE]";
 /// The most calls of one reply; pieces of others are not known.
 const MOST_CALLS: usize = 256;
 
-/// The longest arguments that are held because they do not begin as an object; what is beyond is cut off.
+/// The longest arguments that are held because they do not begin as an object; a piece beyond is left out.
 const MAX_HELD: usize = 64 << 10;
 
 /// Reads one stream.
@@ -223,17 +223,20 @@ impl Call {
         !self.name.is_empty() && !piece.name.is_empty() && (ids_differ || self.name != piece.name)
     }
 
-    /// More of its arguments.
+    /// More of its arguments. White space before them is left out: clients that parse what has come so far take it for broken.
     fn argue(&mut self, text: &str, emit: &mut Emit<'_>) {
-        let begins = || self.held.chars().chain(text.chars()).find(|char| !char.is_whitespace()) == Some('{');
-        match self.block {
-            Some(block) if self.flows || begins() => {
-                self.flows = true;
-                let held = std::mem::take(&mut self.held);
-                [held.as_str(), text].into_iter().filter(|text| !text.is_empty()).for_each(|text| pass(block, text, emit));
-            }
-            _ if self.held.len() + text.len() <= MAX_HELD => self.held.push_str(text),
-            _ => {}
+        if let (Some(block), true) = (self.block, self.flows) {
+            return pass(block, text, emit);
+        }
+        let text = if self.held.is_empty() { text.trim_start() } else { text };
+        let room = MAX_HELD.saturating_sub(self.held.len());
+        let begins = if self.held.is_empty() { text } else { &self.held }.starts_with('{');
+        if let (Some(block), true) = (self.block, begins) {
+            self.flows = true;
+            pass(block, &std::mem::take(&mut self.held), emit);
+            pass(block, text, emit);
+        } else if text.len() <= room {
+            self.held.push_str(text);
         }
     }
 
@@ -248,5 +251,7 @@ impl Call {
 }
 
 fn pass(block: u32, text: &str, emit: &mut Emit<'_>) {
-    emit(Event::Delta(block, Delta::Text(text.into())));
+    if !text.is_empty() {
+        emit(Event::Delta(block, Delta::Text(text.into())));
+    }
 }
