@@ -10,6 +10,7 @@ mod write_request;
 mod write_stream;
 mod write_tools;
 mod write_turns;
+mod write_usage;
 
 pub(super) use read_reply::read_reply;
 pub(super) use read_request::read_request;

@@ -7,6 +7,8 @@ mod read_reply;
 mod read_request;
 mod read_stream;
 mod read_tools;
+mod completion;
+mod read_usage;
 mod write_reply;
 mod write_request;
 mod write_stream;
