@@ -10,6 +10,9 @@ use std::borrow::Cow;
 /// Text of a message.
 pub(super) type Text<'a> = Cow<'a, str>;
 
+/// The signature of thinking that nobody signed: a compatible server's `reasoning_content`, in an Anthropic client's hands.
+pub(super) const UNSIGNED: &str = "iron_runtime:reasoning_content";
+
 /// A request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Request<'a> {
