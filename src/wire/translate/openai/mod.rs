@@ -9,6 +9,8 @@ mod read_stream;
 mod read_tools;
 mod completion;
 mod read_usage;
+mod schema;
+mod write_messages;
 mod write_reply;
 mod write_request;
 mod write_stream;
