@@ -292,4 +292,98 @@ mod tests {
         assert_eq!(read(&mut reader, r#"{"type":"message_stop"}"#), (false, 0));
         assert_eq!(read(&mut reader, r#"{"type":"error","error":{}}"#), (false, 0));
     }
+
+    /// Events that a stream may be made of, in any order.
+    const STEPS: [&str; 24] = [
+        r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":1}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":"A"}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"A","signature":"s"}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"redacted_thinking","data":"d"}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"redacted_thinking"}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{"a":1}}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"answer"}}"#,
+        r#"{"type":"content_block_start","index":2,"content_block":{"type":"server_tool_use","id":"t","name":"f"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"B"}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":""}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"B"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"t"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":""}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_stop","index":1}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":1}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"stop_sequence","stop_sequence":"."}}"#,
+        r#"{"type":"message_stop"}"#,
+        r#"{"type":"ping"}"#,
+        r#"{"type":"#,
+    ];
+
+    /// What the form promises to writers, checked step by step.
+    #[derive(Default)]
+    struct Promise {
+        started: bool,
+        opened: u32,
+        open: Vec<(u32, bool)>,
+        called: bool,
+        stops: u32,
+        usages: u32,
+        ended: bool,
+    }
+
+    impl Promise {
+        fn see(&mut self, event: &Event<'_>) {
+            assert!(!self.ended, "{event:?} behind the end");
+            assert!(self.started || matches!(event, Event::Start { .. } | Event::Ping | Event::Error(_)), "{event:?} before the start");
+            match event {
+                Event::Start { .. } => assert!(!std::mem::replace(&mut self.started, true)),
+                Event::Open(number, block) => {
+                    assert_eq!(*number, self.opened);
+                    self.opened += 1;
+                    self.called |= matches!(block, Block::Call { .. });
+                    self.open.push((*number, *block == Block::Thought));
+                }
+                Event::Delta(number, delta) => {
+                    let (Delta::Text(text) | Delta::Signature(text)) = delta;
+                    let is_thought = self.open.iter().find(|(open, _)| open == number).expect("it is open").1;
+                    assert!(!text.is_empty() && (is_thought || matches!(delta, Delta::Text(_))));
+                }
+                Event::Close(number) => {
+                    let at = self.open.iter().position(|(open, _)| open == number).expect("it is open");
+                    self.open.remove(at);
+                }
+                Event::Stop(stop) => {
+                    assert!(self.open.is_empty());
+                    assert!(self.called || *stop != Stop::Calls);
+                    self.stops += 1;
+                }
+                Event::Usage(_) => self.usages += 1,
+                Event::End => {
+                    assert_eq!((self.stops, self.usages), (1, 1));
+                    self.ended = true;
+                }
+                Event::Error(_) => self.ended = true,
+                Event::Ping => {}
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_in_whatever_order_the_form_holds(steps in proptest::collection::vec(0..STEPS.len(), 0..60)) {
+            let mut reader = StreamReader::new(Some("answer".into()));
+            let mut promise = Promise::default();
+            // Left to chance, most streams would end, or not begin, at once.
+            let begin = [STEPS[0]].into_iter().filter(|_| steps.len() % 8 != 0);
+            let may_end = steps.len() % 4 == 0;
+            let rest = steps.iter().map(|step| STEPS[*step]).filter(|data| may_end || !data.contains("message_stop"));
+            for data in begin.chain(rest) {
+                reader.event(data.as_bytes(), &mut |event| promise.see(&event));
+            }
+            reader.event(br#"{"type":"message_stop"}"#, &mut |event| promise.see(&event));
+            proptest::prop_assert_eq!(promise.ended, promise.started);
+        }
+    }
 }
