@@ -1,8 +1,10 @@
 //! OpenAI's chat completions: what its requests, replies and events say, and how the form is written in its words.
 
+mod completion;
 mod read_reply;
 mod read_request;
 mod read_stream;
+mod read_usage;
 mod write_reply;
 mod write_request;
 mod write_stream;
