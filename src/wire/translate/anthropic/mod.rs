@@ -1,7 +1,9 @@
 //! Anthropic's messages: what its requests, replies and events say, and how the form is written in its words.
 
+mod read_blocks;
 mod read_reply;
 mod read_request;
+mod read_settings;
 mod read_stream;
 mod read_usage;
 mod write_reply;
@@ -10,7 +12,7 @@ mod write_stream;
 mod write_usage;
 
 pub(super) use read_reply::read_reply;
-pub(super) use read_request::read_request;
+pub(super) use read_request::{read_conversation, read_request};
 pub(super) use read_stream::StreamReader;
 pub(super) use write_reply::write_reply;
 pub(super) use write_request::write_request;

@@ -5,6 +5,8 @@ mod read_reply;
 mod read_request;
 mod read_stream;
 mod read_usage;
+mod schema;
+mod write_messages;
 mod write_reply;
 mod write_request;
 mod write_stream;
