@@ -5,6 +5,7 @@ mod translation;
 
 use super::keys::{Assigned, KeyCache};
 use super::lease::Leases;
+use super::models::Asking;
 use super::open::{Money, Open, Progress};
 use super::purse::{Denied, Purse};
 use super::relay::{self, Context, Relayed};
@@ -480,6 +481,12 @@ impl Proxy {
         Outbound { upstream: call.upstream, method: call.method, target, headers: fields }
     }
 
+    /// What it takes to ask upstreams for their models.
+    fn asking<'p>(&'p self, assigned: Option<&'p Arc<Assigned>>, client: &'p crate::http::Client) -> Asking<'p> {
+        let Self { config, upstreams, destinations, keys, .. } = self;
+        Asking { config, upstreams, destinations, keys: keys.as_ref(), assigned, client: Some(client) }
+    }
+
     fn own_page(&self, page: &OwnPage, request: &Inbound<'_>, reply: Responder<'_>) {
         const TEXT: (&str, &[u8]) = ("content-type", b"text/plain; charset=utf-8");
         const JSON: (&str, &[u8]) = ("content-type", b"application/json");
@@ -518,7 +525,7 @@ fn usable(upstreams: &[Upstream], assigned: Option<&Assigned>) -> Vec<bool> {
 
 impl Assigned {
     /// Whether the key may be sent for calls to this upstream.
-    fn is_for(&self, upstream: &Upstream) -> bool {
+    pub(super) fn is_for(&self, upstream: &Upstream) -> bool {
         self.provider == upstream.protocol || self.base_url.is_some()
     }
 }
