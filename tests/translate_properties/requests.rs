@@ -213,7 +213,8 @@ fn to_openai(asked: &Value, body: &Value) {
             "assistant" => {
                 items(&message["tool_calls"]).iter().for_each(call_of);
                 calls.extend(items(&message["tool_calls"]).iter().map(|call| text(&call["id"])));
-                assert!(something || !items(&message["tool_calls"]).is_empty(), "an empty turn: {message}");
+                let thought = message["reasoning_content"].is_string();
+                assert!(something || thought || !items(&message["tool_calls"]).is_empty(), "an empty turn: {message}");
                 assert!(message["tool_calls"].is_null() || !items(&message["tool_calls"]).is_empty(), "{message}");
             }
             "tool" => {
