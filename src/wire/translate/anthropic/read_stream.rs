@@ -57,6 +57,17 @@ enum Kind {
     Answer(Arguments),
 }
 
+/// The members of an event. Taken all at once: events are small and many.
+#[derive(Default)]
+struct Told<'a> {
+    kind: Text<'a>,
+    index: Option<u64>,
+    /// What it is about: the message, the block, or the delta.
+    about: Option<Raw<'a>>,
+    usage: Option<Raw<'a>>,
+    error: Option<Raw<'a>>,
+}
+
 /// What has come of a call's arguments.
 #[derive(Debug)]
 enum Arguments {
@@ -89,20 +100,20 @@ impl StreamReader {
         if self.stage == Stage::Over {
             return false;
         }
-        let kind = raw.str_of("type").unwrap_or_default();
-        match (kind.as_ref(), self.stage) {
+        let told = Told::of(raw);
+        match (told.kind.as_ref(), self.stage) {
+            ("content_block_delta", Stage::Within) => return self.delta(&told, emit).is_some(),
             ("ping", _) => emit(Event::Ping),
-            ("error", _) => self.error(raw.get("error").unwrap_or(raw), emit),
+            ("error", _) => self.error(told.error.unwrap_or(raw), emit),
             // Servers between us and the provider leave the type out.
-            ("", _) => match raw.get("error") {
+            ("", _) => match told.error {
                 Some(error) => self.error(error, emit),
                 None => return false,
             },
-            ("message_start", Stage::Before) => self.start(raw.get("message"), emit),
-            ("content_block_delta", Stage::Within) => return self.delta(raw, emit).is_some(),
-            ("content_block_start", Stage::Within) => return self.open(raw, emit).is_some(),
-            ("content_block_stop", Stage::Within) => return self.close(raw, emit).is_some(),
-            ("message_delta", Stage::Within) => self.message_delta(raw),
+            ("message_start", Stage::Before) => self.start(told.about, emit),
+            ("content_block_start", Stage::Within) => return self.open(&told, emit).is_some(),
+            ("content_block_stop", Stage::Within) => return self.close(&told, emit).is_some(),
+            ("message_delta", Stage::Within) => self.message_delta(&told),
             ("message_stop", Stage::Within) => self.end(emit),
             _ => return false,
         }
@@ -124,8 +135,8 @@ impl StreamReader {
     }
 
     /// `content_block_start`. What a block begins with is its first piece; the provider itself begins with nothing.
-    fn open(&mut self, raw: Raw<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
-        let (index, block) = (raw.get("index")?.as_u64()?, raw.get("content_block")?);
+    fn open(&mut self, told: &Told<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
+        let (index, block) = (told.index?, told.about?);
         // A server that begins a block at the place of another has ended that.
         self.take(index).into_iter().for_each(|before| before.close(emit));
         if self.open.len() == MAX_OPEN {
@@ -172,8 +183,8 @@ impl StreamReader {
     }
 
     /// `content_block_delta`. One that does not fit its block is unknown.
-    fn delta(&mut self, raw: Raw<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
-        let (index, delta) = (raw.get("index")?.as_u64()?, raw.get("delta")?);
+    fn delta(&mut self, told: &Told<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
+        let (index, delta) = (told.index?, told.about?);
         let block = self.open.iter_mut().rfind(|block| block.index == index)?;
         let delta = match (delta.str_of("type")?.as_ref(), &mut block.kind) {
             ("text_delta", Kind::Text) => Delta::Text(delta.str_of("text")?),
@@ -196,17 +207,17 @@ impl StreamReader {
     }
 
     /// `content_block_stop`.
-    fn close(&mut self, raw: Raw<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
-        self.take(raw.get("index")?.as_u64()?)?.close(emit);
+    fn close(&mut self, told: &Told<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
+        self.take(told.index?)?.close(emit);
         Some(())
     }
 
     /// `message_delta`. There may be several, so that nothing is final before the message's end.
-    fn message_delta(&mut self, raw: Raw<'_>) {
-        if let Some(usage) = raw.get("usage") {
+    fn message_delta(&mut self, told: &Told<'_>) {
+        if let Some(usage) = told.usage {
             self.counts.read(usage);
         }
-        if let Some(stop) = raw.get("delta").and_then(read_stop) {
+        if let Some(stop) = told.about.and_then(read_stop) {
             self.stop = match stop {
                 Stop::Sequence(text) => Stop::Sequence(text.into_owned().into()),
                 Stop::End => Stop::End,
@@ -230,6 +241,23 @@ impl StreamReader {
     fn take(&mut self, index: u64) -> Option<Open> {
         let at = self.open.iter().rposition(|block| block.index == index)?;
         Some(self.open.remove(at))
+    }
+}
+
+impl<'a> Told<'a> {
+    fn of(event: Raw<'a>) -> Self {
+        let mut told = Self::default();
+        for (name, value) in event.members().filter(|(_, value)| !value.is_null()) {
+            match name.as_ref() {
+                "type" => told.kind = value.as_str().unwrap_or_default(),
+                "index" => told.index = value.as_u64(),
+                "delta" | "content_block" | "message" => told.about = Some(value),
+                "usage" => told.usage = Some(value),
+                "error" => told.error = Some(value),
+                _ => {}
+            }
+        }
+        told
     }
 }
 
