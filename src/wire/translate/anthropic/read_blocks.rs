@@ -38,6 +38,15 @@ pub(super) fn need<'a, 'q>(field: &'q Field<'a, 'q>, key: &'q str, raw: Option<R
     raw.map_or_else(|| field.required(key), |raw| Ok(field.at(key, raw)))
 }
 
+/// The type of a block or source.
+///
+/// # Errors
+/// 400: it is no object, or has none.
+fn kind_of<'a, 'q>(field: &'q Field<'a, 'q>) -> Result<Field<'a, 'q>, Refusal> {
+    field.object()?;
+    field.required("type")
+}
+
 /// A cache mark, checked.
 pub(super) fn cache_mark<'a>(field: &Field<'a, '_>, mark: Option<Raw<'a>>) -> Result<Option<Raw<'a>>, Refusal> {
     mark.map(|raw| field.at("cache_control", raw).object()).transpose()
@@ -129,7 +138,7 @@ impl<'a> Blocks<'a, '_> {
     }
 
     fn of_user(&mut self, block: &Field<'a, '_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
-        let kind = block.required("type")?;
+        let kind = kind_of(block)?;
         match &*kind.text()? {
             "tool_result" => self.result(block, parts),
             "container_upload" => Err(block.untranslatable("a container's file")),
@@ -169,7 +178,7 @@ impl<'a> Blocks<'a, '_> {
         let title = title.map(|raw| block.at("title", raw).text()).transpose()?.filter(|title| !title.is_empty());
         let source = need(block, "source", source)?;
         let cache = cache_mark(block, cache)?;
-        let kind = source.required("type")?;
+        let kind = kind_of(&source)?;
         let source = match &*kind.text()? {
             "base64" => base64(&source, &["application/pdf"])?,
             "text" => Source::Text(full_text(&source.required("data")?)?),
@@ -192,7 +201,7 @@ impl<'a> Blocks<'a, '_> {
             return Ok(());
         }
         for block in content.items()? {
-            let kind = block.required("type")?;
+            let kind = kind_of(&block)?;
             if !self.plain(&block, &kind.text()?, parts)? {
                 return Err(kind.unknown("text, image, document"));
             }
@@ -217,7 +226,7 @@ impl<'a> Blocks<'a, '_> {
     }
 
     fn of_assistant(&mut self, block: &Field<'a, '_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
-        let kind = block.required("type")?;
+        let kind = kind_of(block)?;
         match &*kind.text()? {
             "text" => parts.extend(self.text(block)?),
             "tool_use" => parts.push(self.call(block)?),
@@ -249,7 +258,7 @@ fn text_part(text: Text<'_>) -> Option<Part<'_>> {
 fn read_image<'a>(block: &Field<'a, '_>) -> Result<Part<'a>, Refusal> {
     let [source, cache] = pick(block, ["source", "cache_control"])?;
     let source = need(block, "source", source)?;
-    let kind = source.required("type")?;
+    let kind = kind_of(&source)?;
     let image = match &*kind.text()? {
         "base64" => base64(&source, &PICTURES)?,
         "url" => Source::Url(address(&source.required("url")?)?),
