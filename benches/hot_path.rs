@@ -119,7 +119,7 @@ fn target(bencher: Bencher<'_, '_>, target: &str) {
     let model = if target.contains("anthropic") { "claude-sonnet-4" } else { "gpt-4o-mini" };
     bencher.bench_local(|| {
         let target = route::parse_target(black_box(target), "127.0.0.1:8080")?;
-        route::choose(&target, black_box(Some(model)), false, &table)
+        route::choose(&target, "POST", black_box(Some(model)), false, &table)
     });
 }
 

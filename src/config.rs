@@ -43,6 +43,9 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// What becomes of calls while the ledger can't keep rows. Default [`OnLedgerError::Continue`].
     pub on_ledger_error: OnLedgerError,
+    /// Whether a request is refused of which the other provider's protocol can't carry everything. Default false: what is left out is
+    /// named in `x-iron-lossy`.
+    pub strict_translation: bool,
     /// What listens. Default our own server.
     pub listener: Listener,
     /// Sizes and counts.
@@ -77,6 +80,7 @@ impl Default for Config {
             agents: Vec::new(),
             state: None,
             on_ledger_error: OnLedgerError::default(),
+            strict_translation: false,
             listener: Listener::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),

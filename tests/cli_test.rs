@@ -170,7 +170,7 @@ fn demo_shows_four_successes() {
     for args in [&["demo", "--once"][..], &["demo"]] {
         let (code, out, err) = output(&mut iron(args));
         assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
-        assert!(out.contains("\n4 of 4 requests succeeded.\n") && !out.contains('\x1b'), "{out}");
+        assert!(out.contains("\n6 of 6 requests succeeded.\n") && !out.contains('\x1b'), "{out}");
         assert!(out.lines().filter(|line| line.contains(" 200 ") && line.ends_with("\u{b5}s")).count() == 4, "{out}");
         assert!(out.contains("\nA budget of $0.02") && out.contains("refused, status 402: Iron Cage budget limit exceeded"), "{out}");
         for word in ["curl http://127.0.0.1:", "/v1/chat/completions", "/v1/messages", "OpenAI(base_url=", "Anthropic(base_url="] {

@@ -44,10 +44,15 @@ def try_anthropic(router: LlmRouter) -> None:
 
 
 def try_gateway(router: LlmRouter) -> None:
-    """Both providers behind one address, each with its own client: the model's name decides where a call goes."""
+    """Both providers behind one address: the model's name decides where a call goes, whichever client asks."""
+    from openai import OpenAI
+
     try_openai(router)
     try_anthropic(router)
-    print("(one client for both providers needs translation, which this release does not have)")
+    client = OpenAI(base_url=router.base_url, api_key=router.api_key)
+    for model in ("gpt-4o-mini", "claude-sonnet-4-20250514"):
+        reply = client.chat.completions.create(model=model, messages=HELLO)
+        print(f"one client, {model}:", reply.choices[0].message.content)
 
 
 WAYS: Dict[str, Callable[[LlmRouter], None]] = {"openai": try_openai, "anthropic": try_anthropic, "gateway": try_gateway}

@@ -56,6 +56,8 @@ class LlmRouter:
         prices: A file (JSON) of prices that override or add to the bundled ones.
         state: The ledger: a file with a row for every call. Default: the last 10,000 are kept in memory.
         on_ledger_error: While the ledger can't keep rows, calls go on (``"continue"``, the default), or are refused (``"stop"``).
+        strict_translation: Refuse a request of which the other provider's protocol can't carry everything, instead of naming in the
+            reply's ``x-iron-lossy`` header what was left out. Default False.
         host: The address to listen on. Default ``"127.0.0.1"``.
         port: The port to listen on; 0 (the default) picks a free one.
         allow_host: Host names beside the loopback ones by which clients may reach the router.
@@ -115,6 +117,7 @@ class LlmRouter:
         prices: str | PathLike[str] | None = None,
         state: str | PathLike[str] | None = None,
         on_ledger_error: Literal["continue", "stop"] | None = None,
+        strict_translation: bool | None = None,
         host: str | None = None,
         port: int | None = None,
         allow_host: str | Sequence[str] | None = None,

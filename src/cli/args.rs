@@ -3,7 +3,7 @@
 //! Messages name options but never repeat a value whole: a key may stand in the wrong place.
 
 use super::commands::{COMMANDS, Command, Own};
-use crate::settings::{Origin, Setting, Settings, nearest, quoted};
+use crate::settings::{Kind, Origin, Setting, Settings, nearest, quoted};
 use lexopt::{Arg, Parser};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -127,7 +127,11 @@ fn options(command: &'static Command, mut parser: Parser) -> Result<Request, Str
         if let Some(own) = command.own.iter().find(|own| own.flag == name) {
             own_option(&mut found, own, &mut parser)?;
         } else if let Some(setting) = command.settings().find(|setting| setting.flag()[2..] == name) {
-            let value = text(&setting.flag(), parser.value())?;
+            let value = match (setting.kind, parser.optional_value()) {
+                (_, Some(value)) => text(&setting.flag(), Ok(value))?,
+                (Kind::Switch, None) => "true".into(),
+                (_, None) => text(&setting.flag(), parser.value())?,
+            };
             found.settings.set(setting, value, Origin::Flag).map_err(|error| error.to_string())?;
         } else {
             return Err(unknown(command, &name));
@@ -223,6 +227,8 @@ mod tests {
             (&["serve", "--pii", "off"], "unknown option --pii"),
             (&["serve", "-x"], "unknown option -x"),
             (&["serve", "--port"], "--port: its value is missing"),
+            (&["serve", "--strict-translation", "--port"], "--port: its value is missing"),
+            (&["serve", "--strict-translation=no"], "--strict-translation: must be true or false, not \"no\""),
             (&["serve", "--port", "x"], "--port: must be a port, 0 to 65535, not \"x\""),
             (&["serve", "now"], "unexpected argument \"now\""),
             (&["serve", "sk-secret"], "unexpected argument (a value that looks like a key)"),

@@ -66,7 +66,7 @@ fn prepare(invocation: &Invocation, outside: &Outside<'_>) -> Result<Asking, Err
     let refused = |refusal: Refusal| Error::Config(refusal.message);
     // A path that belongs to neither protocol: the model alone decides.
     let target = parse_target("/", "").map_err(refused)?;
-    let (_, protocol) = choose(&target, Some(&model), false, &table).map_err(refused)?;
+    let protocol = choose(&target, "POST", Some(&model), false, &table).map_err(refused)?.client;
     let silence = timeouts.connect + timeouts.first_byte.max(timeouts.idle) + Duration::from_secs(5);
     Ok(Asking { router, _mock: mock, protocol, model, text, silence })
 }

@@ -50,7 +50,7 @@ pub(super) fn of_command(command: &Command) -> String {
     if !settings.is_empty() {
         text += "\nSettings:\n";
         for setting in settings {
-            let flag = format!("{} {}", setting.flag(), setting.kind.placeholder());
+            let flag = format!("{} {}", setting.flag(), setting.kind.placeholder()).trim_end().to_string();
             let about = with_flags(&format!("{} (default: {})", setting.help, setting.default));
             text += &option(&flag, &about, &format!("[{}]", setting.variable));
         }
@@ -112,7 +112,8 @@ mod tests {
         let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for setting in SETTINGS {
             let about = with_flags(&format!("{} (default: {})", setting.help, setting.default));
-            let about = format!("{} {} {about} [{}]", setting.flag(), setting.kind.placeholder(), setting.variable);
+            let flag = format!("{} {}", setting.flag(), setting.kind.placeholder());
+            let about = format!("{} {about} [{}]", flag.trim_end(), setting.variable);
             assert!(words.contains(&about), "{about}\n{help}");
         }
     }

@@ -36,6 +36,12 @@ impl BodyBuffer {
         self.filled = 0;
     }
 
+    /// Forgets what was read and takes `bytes` instead.
+    pub fn set(&mut self, bytes: &[u8]) {
+        self.clear();
+        self.append(bytes);
+    }
+
     /// Puts `text` in the place of the filled bytes `at`.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! ONE request, from the client's head to the settled outcome: [`Proxy::serve`], read from top to bottom.
 
 mod money;
+mod translation;
 
 use super::keys::{Assigned, KeyCache};
 use super::lease::Leases;
@@ -19,20 +20,26 @@ use crate::money::Reported;
 use crate::outbox::{Leases as LeaseStore, Outbox};
 use crate::policy::{self, AccessRules, Prices, Quote, State, Stats};
 use crate::row::Books;
-use crate::wire::route::{self, Table, Target};
+use crate::wire::route::{self, Route, Table, Target, Way};
 use crate::wire::terms;
+use crate::wire::translate::Thoughts;
 use crate::wire::{headers, refusal, scan};
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+pub(super) use translation::Translation;
 
 /// How much of a request body of unknown length is read at once.
 const PIECE: usize = 16 << 10;
 
 /// The most memory that a thread keeps for its next request body.
 const SPARE_BYTES: usize = 256 << 10;
+
+/// The most bytes of thinking that are kept for later turns.
+const MAX_THOUGHTS: usize = 16 << 20;
 
 thread_local! {
     /// Empty, with the memory of the last body.
@@ -58,6 +65,8 @@ pub(crate) struct Proxy {
     usable: Vec<bool>,
     /// Bytes of request bodies held in memory now.
     buffered: AtomicU64,
+    /// Thinking that clients can't carry from one turn to the next.
+    thoughts: Mutex<Thoughts>,
 }
 
 /// Where a router keeps what must not be lost.
@@ -79,6 +88,8 @@ enum Request<'a> {
     Own(OwnPage),
     /// For an upstream.
     Call(Box<Routed<'a>>),
+    /// How many tokens a conversation has, as far as can be said without its provider.
+    Count(u64),
 }
 
 /// What became of a request before it was sent.
@@ -112,6 +123,10 @@ pub(super) struct Routed<'a> {
     real_model: Option<&'a str>,
     /// Bytes that our own edits have put into the body: they are no input, and were not there when the worst case was held.
     added: usize,
+    /// The path that the client asked for.
+    pub(super) asked_path: &'a str,
+    /// How the reply is translated, where the request was.
+    pub(super) translation: Option<Translation>,
 }
 
 impl Routed<'_> {
@@ -120,9 +135,31 @@ impl Routed<'_> {
         self.body.as_ref().map(Buffered::bytes)
     }
 
+    /// Whose token the call came with.
+    pub(super) fn agent(&self) -> Option<AgentId> {
+        self.agent
+    }
+
     /// Bytes of it that are ours, not the client's.
     pub(super) fn added_bytes(&self) -> u64 {
         self.added as u64
+    }
+
+    /// It has been read.
+    fn begin(&mut self, at: UnixMs) {
+        self.at = at;
+        if let Some(translation) = &mut self.translation {
+            translation.plan.created = at.0 / 1000;
+        }
+    }
+
+    /// Puts another body in the place of the one that came.
+    fn replace_body(&mut self, bytes: &[u8], max_buffered_bytes: u64) -> Result<(), Refusal> {
+        let Some(body) = &mut self.body else { return Ok(()) };
+        let before = body.bytes().len();
+        body.count(bytes.len().saturating_sub(before) as u64, max_buffered_bytes)?;
+        body.body.set(bytes);
+        Ok(())
     }
 
     /// Makes changes, given from the last to the first.
@@ -141,6 +178,7 @@ impl Service for Proxy {
     fn serve(&self, request: &Inbound<'_>, body: &mut Body<'_>, mut reply: Responder<'_>) {
         let mut routed = match self.understand(request, body) {
             Ok(Request::Own(page)) => return self.own_page(&page, request, reply),
+            Ok(Request::Count(tokens)) => return translation::answer_count(reply, tokens),
             Ok(Request::Call(routed)) => routed,
             Err(refused) => {
                 self.purse.with(policy::count_refusal);
@@ -148,7 +186,7 @@ impl Service for Proxy {
             }
         };
         let started = Instant::now();
-        routed.at = super::tell::now();
+        routed.begin(super::tell::now());
         let client = reply.client();
         let (money, hold, quote) = match self.admit(&routed, request, &client) {
             Ok(admitted) => admitted,
@@ -160,13 +198,16 @@ impl Service for Proxy {
             Err(Denied::ClientGone) => return reply.close_after(),
         };
         let edited = self.edit(&mut routed, hold.clamp(), quote.as_ref());
+        let added = routed.added_fields(edited.clamped);
         let mut open = Open::new(self, hold, &routed, &money, started);
         let context = Context {
             protocol: routed.call.protocol,
             endpoint: open.is_metered().then_some(routed.call.endpoint),
             is_head: request.method == "HEAD",
             strip_usage: edited.usage_asked,
-            clamped: edited.clamped.as_deref(),
+            translation: routed.translation.as_ref(),
+            added: &added,
+            max_whole_bytes: self.config.limits.max_body_bytes,
             timeouts: &self.config.timeouts,
             client: &client,
             started,
@@ -229,7 +270,21 @@ impl Proxy {
         };
         let usable = usable(&config.upstreams, None);
         let names = config.upstreams.iter().map(|upstream| Arc::from(upstream.name.as_str())).collect();
-        Ok(Self { config, rules, upstreams, destinations, keys, purse, prices, books, leases, names, usable, buffered: AtomicU64::new(0) })
+        Ok(Self {
+            config,
+            rules,
+            upstreams,
+            destinations,
+            keys,
+            purse,
+            prices,
+            books,
+            leases,
+            names,
+            usable,
+            buffered: AtomicU64::new(0),
+            thoughts: Mutex::new(Thoughts::new(MAX_THOUGHTS)),
+        })
     }
 
     /// Takes no more calls.
@@ -264,9 +319,16 @@ impl Proxy {
         }
         let buffered = self.buffer(request, &target, body)?;
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
-        let (call, body, real_model) = self.route(request, target, buffered, assigned.as_deref())?;
+        let asked_path = target.path;
+        let (way, call, body, real_model) = self.route(request, target, buffered, assigned.as_deref())?;
         let label = headers::agent_label(&request.headers);
-        Ok(Request::Call(Box::new(Routed { call, body, assigned, agent, at: UnixMs(0), label, real_model, added: 0 })))
+        let mut routed = Routed { call, body, assigned, agent, at: UnixMs(0), label, real_model, added: 0, asked_path, translation: None };
+        match way {
+            Way::Plain => {}
+            Way::Translate => self.translate(&mut routed)?,
+            Way::Count => return Ok(Request::Count(translation::count(&routed)?)),
+        }
+        Ok(Request::Call(Box::new(routed)))
     }
 
     /// Reads a JSON body into memory; leaves any other where it is.
@@ -316,7 +378,7 @@ impl Proxy {
         target: Target<'a>,
         mut body: Option<Buffered<'a>>,
         assigned: Option<&Assigned>,
-    ) -> Result<(Call<'a>, Option<Buffered<'a>>, Option<&'a str>), Refusal> {
+    ) -> Result<(Way, Call<'a>, Option<Buffered<'a>>, Option<&'a str>), Refusal> {
         let endpoint = route::endpoint(target.path);
         let mut facts = None;
         if let Some(body) = &body {
@@ -332,7 +394,8 @@ impl Proxy {
         let primary = assigned.and_then(|assigned| self.upstream_named(assigned.provider));
         let table = Table { upstreams: &self.config.upstreams, usable, primary };
         let anthropic_version = request.headers.get("anthropic-version").is_some();
-        let (upstream, protocol) = route::choose(&target, facts.model.as_deref(), anthropic_version, &table)?;
+        let route = route::choose(&target, request.method, facts.model.as_deref(), anthropic_version, &table)?;
+        let Route { upstream, client: protocol, way } = route;
         let alias = facts.model.as_deref().and_then(|model| self.alias(upstream, model));
         let (model, model_at, stream) = (facts.model.map(Cow::into_owned), facts.model_at, facts.stream);
         if let (Some(real), Some(at), Some(body)) = (alias, model_at, &mut body) {
@@ -340,7 +403,7 @@ impl Proxy {
         }
         let model = model.map(Cow::Owned);
         let call = Call { protocol, upstream, method: request.method, path: target.path, query: target.query, endpoint, model, stream };
-        Ok((call, body, alias))
+        Ok((way, call, body, alias))
     }
 
     fn upstream_named(&self, provider: Protocol) -> Option<UpstreamId> {
@@ -362,7 +425,7 @@ impl Proxy {
         let upstream = &self.config.upstreams[routed.call.upstream.0];
         let assigned = routed.assigned.as_ref().filter(|_| matches!(upstream.key, Key::Control));
         let first_base = assigned.and_then(|assigned| assigned.base_url.as_ref()).unwrap_or(&upstream.base);
-        let outbound = self.outbound(&routed.call, request, first_base.path());
+        let outbound = self.outbound(routed, request, first_base.path());
         let mut upload = Upload { body, left: self.config.limits.max_upload_bytes };
         let again = routed.body.is_some() || request.length == BodyLength::None;
         let reply = match (&self.destinations[routed.call.upstream.0], assigned) {
@@ -378,7 +441,7 @@ impl Proxy {
         match Watch::aside(|| keys.refetch(rejected)) {
             Ok(fresh) if !fresh.key.matches(rejected.key.expose().as_bytes()) && fresh.is_for(upstream) => {
                 let base = fresh.base_url.as_ref().unwrap_or(&upstream.base);
-                let outbound = self.outbound(&routed.call, request, base.path());
+                let outbound = self.outbound(routed, request, base.path());
                 self.upstreams.send(&self.assigned(upstream, &fresh)?, &outbound, sending(routed, request, &mut upload), Some(client))
             }
             _ => Ok(reply),
@@ -396,7 +459,8 @@ impl Proxy {
         })
     }
 
-    fn outbound<'a>(&self, call: &Call<'a>, request: &Inbound<'a>, base_path: &str) -> Outbound<'a> {
+    fn outbound<'a>(&self, routed: &Routed<'a>, request: &Inbound<'a>, base_path: &str) -> Outbound<'a> {
+        let call = &routed.call;
         let mut target = String::with_capacity(base_path.len() + call.path.len() + call.query.map_or(0, |query| query.len() + 1));
         target.push_str(base_path);
         target.push_str(call.path);
@@ -407,7 +471,9 @@ impl Proxy {
         let nominated = headers::Nominated::by(request.headers.all("connection"));
         let mut fields = Vec::with_capacity(request.headers.0.len() + 1);
         fields.extend(request.headers.iter().filter(|(name, _)| nominated.lets_to_provider(name)));
-        if call.endpoint.takes_model() && self.config.upstreams[call.upstream.0].usage == UsageMode::Inject {
+        if routed.translation.is_some() {
+            translation::set_fields(&mut fields, call.protocol);
+        } else if call.endpoint.takes_model() && self.config.upstreams[call.upstream.0].usage == UsageMode::Inject {
             fields.retain(|(name, _)| !name.eq_ignore_ascii_case("accept-encoding"));
             fields.push(("accept-encoding", b"identity"));
         }

@@ -3,12 +3,14 @@
 
 use super::exchange::{Proxy, Routed};
 use super::purse::Purse;
-use crate::call::{End, Hold, Outcome};
+use crate::call::{End, Hold, Outcome, Refusal};
 use crate::event::{Crossing, Event};
 use crate::money::{Price, Reported, Terms};
 use crate::policy::{self, Ended};
 use crate::row::{Bill, RequestInfo, Row};
+use crate::wire::refusal;
 use crate::wire::terms::{self, Metering};
+use crate::wire::translate::Kept;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -82,6 +84,16 @@ impl<'p> Open<'p> {
     /// Settles a call that we answer ourselves, because there is no reply to pass on.
     pub(super) fn settle_answered(&mut self, status: u16, code: &'static str) {
         self.close(status, End::UpstreamFailed, &Reported::default(), Some(code));
+    }
+
+    /// Settles a call whose reply came, wholly or in part, and could not be passed on; it is answered with an error of ours.
+    pub(super) fn settle_unpassed(&mut self, refused: &Refusal, reported: &Reported) {
+        self.close(refusal::status(refused.reason), End::UpstreamCut, reported, Some(refused.reason.code()));
+    }
+
+    /// Keeps thinking of the reply for the client's next turn.
+    pub(super) fn keep_thoughts(&self, kept: Vec<Kept>) {
+        self.proxy.keep_thoughts(self.routed.agent(), kept);
     }
 
     fn close(&mut self, status: u16, end: End, reported: &Reported, code: Option<&'static str>) {

@@ -2,6 +2,9 @@
 //! never ends like a whole one. The call is settled here, just before the client sees the end: the last body byte, or the event that ends
 //! a stream.
 
+mod whole;
+
+use super::exchange::Translation;
 use super::open::Open;
 use super::upstream::UpstreamReply;
 use super::watch::{TICK, Watch};
@@ -9,8 +12,9 @@ use crate::call::{End, Protocol, Reason, Refusal};
 use crate::config::Timeouts;
 use crate::http::{Client, Framing, Responder, Stream};
 use crate::money::Reported;
-use crate::wire::headers::Nominated;
+use crate::wire::headers::{self, Nominated};
 use crate::wire::sse;
+use crate::wire::translate;
 use crate::wire::usage::{Meter, WithoutUsage};
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -37,8 +41,12 @@ pub(super) struct Context<'c> {
     pub(super) is_head: bool,
     /// Whether the usage chunk was our wish, not the client's.
     pub(super) strip_usage: bool,
-    /// The value of `x-iron-clamped`, where the request was clamped.
-    pub(super) clamped: Option<&'c str>,
+    /// How the reply is translated, where client and upstream speak different protocols.
+    pub(super) translation: Option<&'c Translation>,
+    /// Fields of ours in the reply.
+    pub(super) added: &'c [(&'static str, String)],
+    /// The longest reply that is taken into memory, where that has to be.
+    pub(super) max_whole_bytes: u64,
     /// The limits on silence.
     pub(super) timeouts: &'c Timeouts,
     /// The client's side.
@@ -59,8 +67,15 @@ pub(super) enum Relayed<'a> {
 pub(super) fn relay<'a>(mut reply: UpstreamReply, responder: Responder<'a>, context: &Context<'_>, open: &mut Open<'_>) -> Relayed<'a> {
     let kind = Kind::of(&reply);
     open.progress.streamed = kind == Kind::Events;
-    let strip = context.strip_usage && kind == Kind::Events;
-    let framing = framing(&reply, context.is_head, strip);
+    let edit = match context.translation {
+        Some(translation) if kind != Kind::Events || !reply.is_success() => {
+            return whole::relay(reply, responder, context, translation, open);
+        }
+        Some(translation) => Edit::Translate(Box::new(translation.plan.stream())),
+        None if context.strip_usage && kind == Kind::Events => Edit::WithoutUsage(WithoutUsage::default()),
+        None => Edit::Nothing,
+    };
+    let framing = framing(&reply, context.is_head, !edit.is_nothing());
     let mut buffer = SPARE.take();
     buffer.resize(BUFFER, 0);
     // A live stream's head leaves before its first event; any other reply's head waits for the body's first bytes, so that both share a
@@ -79,15 +94,15 @@ pub(super) fn relay<'a>(mut reply: UpstreamReply, responder: Responder<'a>, cont
         },
     };
     let meter = context.endpoint.filter(|_| kind != Kind::Opaque).map(|endpoint| Meter::new(endpoint, kind == Kind::Events));
-    let stream = start(&reply, responder, framing, context.clamped);
+    let stream = responder.start(reply.status, fields(&reply, context), framing);
     let relay = Relay {
         stream,
         context,
         open,
         live: kind == Kind::Events,
         meter,
-        filter: strip.then(WithoutUsage::default),
-        filtered: Vec::new(),
+        edit,
+        edited: Vec::new(),
         held: Vec::new(),
         length: length_of(framing),
         boundary: sse::Boundary::default(),
@@ -138,11 +153,60 @@ fn length_of(framing: Framing) -> Option<u64> {
     }
 }
 
-fn start<'a>(reply: &UpstreamReply, responder: Responder<'a>, framing: Framing, clamped: Option<&str>) -> Stream<'a> {
+/// The fields of the reply for the client: the upstream's, and ours. Where it is translated, the request's id has the other protocol's
+/// name beside its own.
+fn fields<'f>(reply: &'f UpstreamReply, context: &'f Context<'_>) -> impl Iterator<Item = (&'f str, &'f [u8])> {
     let nominated = Nominated::by(reply.headers.get_all(CONNECTION).iter().map(|value| value.as_bytes()));
     let fields = reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let passed = fields.filter(|(name, _)| nominated.lets_to_client(name));
-    responder.start(reply.status, passed.chain(clamped.map(|value| ("x-iron-clamped", value.as_bytes()))), framing)
+    let passed = fields.filter(move |(name, _)| nominated.lets_to_client(name));
+    let request_id = context.translation.and_then(|translation| {
+        let (theirs, ours) = headers::request_id_names(translation.plan.upstream);
+        let value = reply.headers.get(theirs).filter(|_| !reply.headers.contains_key(ours))?;
+        Some((ours, value.as_bytes()))
+    });
+    passed.chain(request_id).chain(context.added.iter().map(|(name, value)| (*name, value.as_bytes())))
+}
+
+/// What happens to a reply's bytes on their way.
+enum Edit {
+    /// Nothing.
+    Nothing,
+    /// The usage that we asked for is taken out.
+    WithoutUsage(WithoutUsage),
+    /// They become events of the other protocol.
+    Translate(Box<translate::Stream>),
+}
+
+impl Edit {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Nothing => out.extend_from_slice(bytes),
+            Self::WithoutUsage(filter) => filter.feed(bytes, out),
+            Self::Translate(stream) => stream.feed(bytes, out),
+        }
+    }
+
+    /// No more bytes come. False: what they became must not be taken for whole.
+    fn finish(&mut self, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::WithoutUsage(filter) => {
+                filter.finish(out);
+                true
+            }
+            Self::Translate(stream) => {
+                let ended = stream.finish(out);
+                if stream.ignored() > 0 {
+                    log::debug!("{} events of the stream are unknown and were not translated", stream.ignored());
+                }
+                ended == translate::Ended::Whole
+            }
+        }
+    }
 }
 
 /// What the first look at the body brought.
@@ -180,9 +244,9 @@ struct Relay<'s, 'r, 'p, 'c> {
     open: &'r mut Open<'p>,
     live: bool,
     meter: Option<Meter>,
-    filter: Option<WithoutUsage>,
-    /// What the filter let through, reused.
-    filtered: Vec<u8>,
+    edit: Edit,
+    /// What became of bytes that were edited, reused.
+    edited: Vec<u8>,
     /// Bytes that must not leave before the call is settled.
     held: Vec<u8>,
     length: Option<u64>,
@@ -277,13 +341,25 @@ impl Relay<'_, '_, '_, '_> {
 
     /// Writes, edited where that is due.
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(filter) = &mut self.filter else { return self.write(bytes) };
-        let mut filtered = std::mem::take(&mut self.filtered);
-        filtered.clear();
-        filter.feed(bytes, &mut filtered);
-        let result = self.write(&filtered);
-        self.filtered = filtered;
+        if self.edit.is_nothing() {
+            return self.write(bytes);
+        }
+        let mut edited = std::mem::take(&mut self.edited);
+        edited.clear();
+        self.edit.feed(bytes, &mut edited);
+        self.keep_thoughts();
+        let result = self.write(&edited);
+        self.edited = edited;
         result
+    }
+
+    fn keep_thoughts(&mut self) {
+        if let Edit::Translate(stream) = &mut self.edit {
+            let kept = stream.take_kept();
+            if !kept.is_empty() {
+                self.open.keep_thoughts(kept);
+            }
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -306,7 +382,7 @@ impl Relay<'_, '_, '_, '_> {
         }
     }
 
-    /// Settles just before the last bytes leave: the row has them, too. (What a filter takes out of them is few.)
+    /// Settles just before the last bytes leave: the row has them, too. (As they came: an edit makes them a little shorter or longer.)
     fn settle_before(&mut self, last: usize) {
         self.note(last);
         self.settle(End::Complete);
@@ -351,7 +427,7 @@ impl Relay<'_, '_, '_, '_> {
         }
     }
 
-    /// Tells the client of a live stream why it ends, where an event may stand, then closes without an end. What the filter holds of an
+    /// Tells the client of a live stream why it ends, where an event may stand, then closes without an end. What an edit holds of an
     /// unfinished event is of no use to anybody.
     fn broken(mut self, code: &str, message: &str) {
         self.settle(End::UpstreamCut);
@@ -361,17 +437,20 @@ impl Relay<'_, '_, '_, '_> {
     }
 
     fn finish(mut self, last: &[u8]) {
-        let mut rest = std::mem::take(&mut self.filtered);
+        let mut rest = std::mem::take(&mut self.edited);
         rest.clear();
-        if let Some(filter) = &mut self.filter {
-            filter.feed(&self.held, &mut rest);
-            filter.feed(last, &mut rest);
-            filter.finish(&mut rest);
-        } else if !self.held.is_empty() {
-            rest.extend_from_slice(&self.held);
-            rest.extend_from_slice(last);
+        let held = std::mem::take(&mut self.held);
+        if !(held.is_empty() && self.edit.is_nothing()) {
+            self.edit.feed(&held, &mut rest);
+            self.edit.feed(last, &mut rest);
+            let whole = self.edit.finish(&mut rest);
+            self.keep_thoughts();
+            if !whole {
+                let _ = self.write(&rest);
+                return self.broken("upstream_reset", "the upstream's stream ended before the reply was complete");
+            }
         }
-        let last = if rest.is_empty() && self.filter.is_none() { last } else { &rest };
+        let last = if rest.is_empty() && self.edit.is_nothing() { last } else { &rest };
         self.open.progress.passed += last.len() as u64;
         if let Some(meter) = &mut self.meter {
             meter.end();

@@ -62,6 +62,13 @@ pub(crate) struct UpstreamReply {
     pub(crate) length: Option<u64>,
 }
 
+impl UpstreamReply {
+    /// Whether its status says that it is what was asked for.
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
 /// There is no reply.
 pub(crate) struct SendFault {
     /// Why.

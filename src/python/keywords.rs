@@ -167,6 +167,10 @@ fn texts(setting: &Setting, value: &Bound<'_, PyAny>) -> PyResult<Vec<Secret>> {
             Ok(vec![Secret::new(percents.iter().map(Secret::expose).collect::<Vec<_>>().join(","))])
         }
         Kind::Usd => Ok(vec![Secret::new(dollars(setting.name, value)?)]),
+        Kind::Switch => {
+            let on = value.cast::<PyBool>().map_err(|_| wrong_type(setting.name, "True or False", value))?;
+            Ok(vec![Secret::new(on.is_true().to_string())])
+        }
         _ => Ok(vec![text(setting.name, value)?]),
     }
 }

@@ -61,6 +61,7 @@ impl Settings {
         self.listening(&mut config);
         self.limits(&mut config);
         self.money(&mut config, outside)?;
+        config.strict_translation = matches!(self.value("strict_translation"), Some(Value::Switch(true)));
         config.control = self.control(outside)?;
         config.upstreams = self.all_upstreams(config.control.is_some(), outside)?;
         if config.upstreams.is_empty() {

@@ -46,6 +46,8 @@ pub enum Kind {
         /// The largest that is allowed.
         most: u64,
     },
+    /// On or off: the flag alone is on.
+    Switch,
     /// One of these words.
     Word(&'static [&'static str]),
     /// A file.
@@ -68,6 +70,7 @@ impl Kind {
             Self::Url => "URL".into(),
             Self::Seconds { .. } => "SECONDS".into(),
             Self::Bytes { .. } => "BYTES".into(),
+            Self::Switch => String::new(),
             Self::Word(words) => words.join("|"),
             Self::File => "FILE".into(),
             Self::FileOrNone => "FILE|none".into(),
@@ -87,6 +90,7 @@ impl Kind {
             Self::Seconds { .. } => "seconds".into(),
             Self::Bytes { .. } => "bytes".into(),
             Self::Count { .. } => "whole number".into(),
+            Self::Switch => "`true` or `false`".into(),
             Self::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
             Self::File => "file".into(),
             Self::FileOrNone => "file or `none`".into(),
@@ -142,6 +146,8 @@ pub const SETTINGS: &[Setting] = &[
         "the ledger: a file with a row for every call; none: the last 10,000 are kept in memory"),
     setting("on_ledger_error", Kind::Word(&["continue", "stop"]), "continue", "IRON_ON_LEDGER_ERROR",
         "while the ledger can't keep rows, calls go on, or are refused"),
+    setting("strict_translation", Kind::Switch, "false", "IRON_STRICT_TRANSLATION",
+        "a request of which the other provider's protocol can't carry everything is refused; else the reply names what was left out"),
     setting("config", Kind::File, "none", "IRON_CONFIG",
         "config file (TOML) with these names, [upstreams.NAME] and [agents.NAME] tables"),
     setting("keepalive_seconds", Kind::Seconds { zero: true }, "15", "IRON_KEEPALIVE_SECONDS",

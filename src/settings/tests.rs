@@ -362,18 +362,30 @@ fn malformed_toml_is_not_repeated() {
 #[test]
 fn the_defaults_of_the_table_are_those_of_config() -> Result<(), Error> {
     let plain = Settings::from_pairs([("openai_key", "k")])?.check(&Outside::process())?.config;
-    let words = |kind| matches!(kind, Kind::Port | Kind::Host | Kind::Word(_) | Kind::Percents);
+    let words = |kind| matches!(kind, Kind::Port | Kind::Host | Kind::Word(_) | Kind::Switch | Kind::Percents);
     let written =
         SETTINGS.iter().filter(|s| words(s.kind) || matches!(s.kind, Kind::Seconds { .. } | Kind::Bytes { .. } | Kind::Count { .. }));
     let pairs: Vec<_> = written.map(|setting| (setting.name, setting.default)).chain([("openai_key", "k")]).collect();
     let stated = Settings::from_pairs(pairs)?.check(&Outside::process())?.config;
     let figures = |config: &Config| {
-        let ledger = (&config.state, config.on_ledger_error);
+        let ledger = (&config.state, config.on_ledger_error, config.strict_translation);
         format!("{} {} {:?} {:?} {:?} {ledger:?}", config.host, config.port, config.limits, config.timeouts, config.spending)
     };
     assert_eq!(figures(&plain), figures(&stated));
     assert_eq!(figures(&plain), figures(&Config::default()));
     Ok(())
+}
+
+#[test]
+fn a_switch_is_on_or_off() {
+    let strict = |text| {
+        World::default().check(&[("openai_key", "k"), ("strict_translation", text)]).map(|checked| checked.config.strict_translation)
+    };
+    for (text, on) in [("true", true), ("1", true), ("false", false), ("0", false)] {
+        assert_eq!(strict(text).ok(), Some(on), "{text}");
+    }
+    let why = strict("yes").map_err(|error| error.to_string());
+    assert_eq!(why, Err("--strict-translation: must be true or false, not \"yes\"".into()));
 }
 
 #[test]

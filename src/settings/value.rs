@@ -26,6 +26,7 @@ pub(super) enum Value {
     NoFile,
     Usd(NanoUsd),
     Percents(Vec<u8>),
+    Switch(bool),
 }
 
 impl Value {
@@ -49,6 +50,11 @@ impl Value {
             Kind::File | Kind::FileOrNone => Ok(Self::File(text.into())),
             Kind::Usd => usd(&text).map(Self::Usd),
             Kind::Percents => percents(&text).map(Self::Percents),
+            Kind::Switch => match text.as_str() {
+                "true" | "1" => Ok(Self::Switch(true)),
+                "false" | "0" => Ok(Self::Switch(false)),
+                _ => Err(format!("must be true or false, not {}", quoted(&text))),
+            },
         }
     }
 }

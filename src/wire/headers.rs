@@ -1,7 +1,7 @@
 //! Which header fields go on. Hop-by-hop fields (RFC 9110 7.6.1) and those that `Connection` names stay behind; on the way out also the
 //! client's credentials, which were for us.
 
-use crate::call::Headers;
+use crate::call::{Headers, Protocol};
 
 /// Hop-by-hop fields, by RFC 9110 7.6.1 and the older names still met.
 const HOP_BY_HOP: [&str; 8] =
@@ -51,6 +51,25 @@ impl<'a> Nominated<'a> {
     }
 }
 
+/// Whether a request field goes on when the request is translated from this protocol: not those that mean something in it alone, nor
+/// those that describe the body as it was.
+pub fn survives_translation(name: &str, client: Protocol) -> bool {
+    let own = match client {
+        Protocol::OpenAi => "openai-",
+        Protocol::Anthropic => "anthropic-",
+    };
+    let is_own = name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(own));
+    !is_own && !is_one_of(name, &["content-type", "accept-encoding"])
+}
+
+/// The field under which a provider tells a request's id, and the same of the other protocol.
+pub fn request_id_names(upstream: Protocol) -> (&'static str, &'static str) {
+    match upstream {
+        Protocol::OpenAi => ("x-request-id", "request-id"),
+        Protocol::Anthropic => ("request-id", "x-request-id"),
+    }
+}
+
 /// Whether a header asks servers that know it to take the request for one of another method: then its own says nothing about what it costs.
 pub fn overrides_method(headers: &Headers<'_>) -> bool {
     ["x-http-method-override", "x-http-method", "x-method-override"].iter().any(|name| headers.get(name).is_some())
@@ -84,6 +103,22 @@ mod tests {
             let nominated = Nominated::by(connection.iter().copied());
             assert_eq!(nominated.lets_to_provider(name), to_provider, "{name}");
             assert_eq!(nominated.lets_to_client(name), to_client, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_survives_translation() {
+        use Protocol::{Anthropic, OpenAi};
+        for (name, client, survives) in [
+            ("OpenAI-Organization", OpenAi, false),
+            ("anthropic-beta", OpenAi, true),
+            ("Anthropic-Version", Anthropic, false),
+            ("anthropic-beta", Anthropic, false),
+            ("Content-Type", OpenAi, false),
+            ("user-agent", Anthropic, true),
+            ("é", Anthropic, true),
+        ] {
+            assert_eq!(survives_translation(name, client), survives, "{name}");
         }
     }
 

@@ -26,6 +26,11 @@ pub fn render(refusal: &Refusal, protocol: Protocol) -> Rendered {
     Rendered { status: row.status, headers, body }
 }
 
+/// The status of a refusal for this reason.
+pub fn status(reason: Reason) -> u16 {
+    row(reason).status
+}
+
 /// The error body of a status the HTTP server itself answers with.
 pub fn violation_body(status: u16, code: &str, message: &str, protocol: Protocol) -> Vec<u8> {
     let (openai_type, anthropic_type) = match status {

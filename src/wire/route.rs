@@ -207,6 +207,28 @@ fn matches(pattern: &str, model: &str) -> bool {
     }
 }
 
+/// Where a call goes, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its upstream.
+    pub upstream: UpstreamId,
+    /// What the client speaks.
+    pub client: Protocol,
+    /// What has to be done to it on its way.
+    pub way: Way,
+}
+
+/// What has to be done to a call on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing.
+    Plain,
+    /// It is a conversation, and the upstream speaks the other protocol.
+    Translate,
+    /// It asks how many tokens a conversation has, and the upstream's protocol has no such question.
+    Count,
+}
+
 /// Chooses the upstream and tells which protocol the client speaks. In order: the path prefix, a configured model pattern or alias, a
 /// well-known model name, `anthropic-version`, the only usable upstream, the endpoint's own provider, OpenAI.
 ///
@@ -214,10 +236,11 @@ fn matches(pattern: &str, model: &str) -> bool {
 /// 400 `provider_not_configured`, `unroutable` or `translation_unavailable`.
 pub fn choose(
     target: &Target<'_>,
+    method: &str,
     model: Option<&str>,
     anthropic_version: bool,
     table: &Table<'_>,
-) -> Result<(UpstreamId, Protocol), Refusal> {
+) -> Result<Route, Refusal> {
     let of_path = protocol_of_path(target.path);
     let by_model = model.and_then(|model| table.serving(model).map(Ok).or_else(|| provider_of_model(model).map(Err)));
     let id = match (target.forced, by_model) {
@@ -235,10 +258,29 @@ pub fn choose(
     };
     let upstream = &table.upstreams[id.0];
     let client = of_path.unwrap_or(upstream.protocol);
-    if client != upstream.protocol {
-        return Err(needs_translation(target.path, client, upstream, model));
-    }
-    Ok((id, client))
+    let way = match (endpoint(target.path), upstream.protocol) {
+        _ if client == upstream.protocol => Way::Plain,
+        (Endpoint::ChatCompletions, Protocol::Anthropic) | (Endpoint::Messages, Protocol::OpenAi) if method == "POST" => Way::Translate,
+        (Endpoint::CountTokens, Protocol::OpenAi) if method == "POST" => Way::Count,
+        _ => return Err(untranslatable(&format!("{method} {}", target.path), client, upstream, model)),
+    };
+    Ok(Route { upstream: id, client, way })
+}
+
+/// The refusal of a call that would have to be translated and can't be: `what` it is.
+pub fn untranslatable(what: &str, client: Protocol, upstream: &Upstream, model: Option<&str>) -> Refusal {
+    let model = model.map(|model| format!(" for model {model:?}")).unwrap_or_default();
+    Refusal::new(
+        Reason::Invalid("translation_unavailable"),
+        format!(
+            "{what} speaks {}'s protocol, but the upstream{model}, {:?}, speaks {}'s, and only chat completions and messages are translated: \
+             use the {} client for it",
+            client.as_str(),
+            upstream.name,
+            upstream.protocol.as_str(),
+            upstream.protocol.as_str(),
+        ),
+    )
 }
 
 fn not_configured(provider: Protocol, model: Option<&str>) -> Refusal {
@@ -258,20 +300,6 @@ fn unroutable(model: Option<&str>) -> Refusal {
         Reason::Invalid("unroutable"),
         format!(
             "no upstream for {what}: begin the path with /openai or /anthropic, or list the name under models = [\"…\"] in [upstreams.NAME]"
-        ),
-    )
-}
-
-fn needs_translation(path: &str, client: Protocol, upstream: &Upstream, model: Option<&str>) -> Refusal {
-    let model = model.map(|model| format!(" for model {model:?}")).unwrap_or_default();
-    Refusal::new(
-        Reason::Invalid("translation_unavailable"),
-        format!(
-            "{path} speaks {}'s protocol, but the upstream{model}, {:?}, speaks {}'s, and this version does not translate: use the {} client for it",
-            client.as_str(),
-            upstream.name,
-            upstream.protocol.as_str(),
-            upstream.protocol.as_str(),
         ),
     )
 }
@@ -351,7 +379,11 @@ mod tests {
         let usable = vec![true; upstreams.len()];
         let table = Table { upstreams, usable: &usable, primary: None };
         let target = parse_target(path, "h").expect(path);
-        choose(&target, model, anthropic_version, &table).map(|(id, _)| upstreams[id.0].name.clone()).map_err(|refusal| refusal.reason)
+        let shown = |route: Route| match route.way {
+            Way::Plain => upstreams[route.upstream.0].name.clone(),
+            way => format!("{} {way:?}", upstreams[route.upstream.0].name),
+        };
+        choose(&target, "POST", model, anthropic_version, &table).map(shown).map_err(|refusal| refusal.reason)
     }
 
     fn upstream(name: &str, protocol: Protocol) -> Upstream {
@@ -372,21 +404,27 @@ mod tests {
         for (upstreams, path, model, version, to) in [
             (&both[..], CHAT, Some("gpt-4o"), false, Ok("openai")),
             (&both, "/v1/messages", Some("claude-x"), false, Ok("anthropic")),
-            (&both, CHAT, Some("claude-x"), false, mismatch),
-            (&both, "/v1/messages", Some("gpt-4o"), false, mismatch),
+            (&both, CHAT, Some("claude-x"), false, Ok("anthropic Translate")),
+            (&both, "/v1/messages", Some("gpt-4o"), false, Ok("openai Translate")),
+            (&both, "/v1/messages/count_tokens", Some("gpt-4o"), false, Ok("openai Count")),
+            (&both, "/v1/messages/count_tokens", Some("claude-x"), false, Ok("anthropic")),
+            (&both, "/v1/responses", Some("claude-x"), false, mismatch),
+            (&both, "/v1/embeddings", Some("claude-x"), false, mismatch),
+            (&both, "/v1/messages/batches", Some("gpt-4o"), false, mismatch),
             (&both, CHAT, Some("who"), false, Ok("openai")),
             (&both, "/v1/messages", Some("who"), false, Ok("anthropic")),
             (&both, "/v1/models", None, false, Ok("openai")),
             (&both, "/v1/models", None, true, Ok("anthropic")),
             (&both, "/anthropic/v1/models", None, false, Ok("anthropic")),
             (&both, "/openai/v1/models", None, true, Ok("openai")),
-            (&both, "/openai/v1/messages", Some("x"), false, mismatch),
+            (&both, "/openai/v1/messages", Some("x"), false, Ok("openai Translate")),
+            (&both, "/anthropic/v1/chat/completions", Some("x"), false, Ok("anthropic Translate")),
             (&both, "/anthropic/v1/future", None, false, Ok("anthropic")),
             (openai, CHAT, Some("claude-x"), false, missing),
             (openai, "/v1/models", None, true, missing),
             (openai, "/anthropic/v1/models", None, false, missing),
             (anthropic, "/v1/models", None, false, Ok("anthropic")),
-            (anthropic, CHAT, Some("who"), false, mismatch),
+            (anthropic, CHAT, Some("who"), false, Ok("anthropic Translate")),
             (anthropic, "/v1/messages", Some("who"), false, Ok("anthropic")),
             (&three, CHAT, Some("llama-3.1-70b"), false, Ok("local")),
             (&three, CHAT, Some("gpt-4o-local"), false, Ok("local")),

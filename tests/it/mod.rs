@@ -23,6 +23,7 @@ mod proxied;
 mod routing;
 mod streams;
 mod tls;
+mod translation;
 mod uploads;
 
 /// How long anything may take before a test gives up; never reached when all is well.

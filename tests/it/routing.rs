@@ -53,19 +53,21 @@ fn the_only_provider_takes_what_nothing_else_says() {
     for request in [Request::get("/v1/models"), with_model("/v1/messages", "who-knows"), Request::new("DELETE", "/v1/files/x")] {
         assert_eq!(router.call(&request).json()["at"], "only");
     }
-    assert_eq!(router.call(&with_model(CHAT, "who-knows")).error(), (400, "translation_unavailable".into()));
+    assert_eq!(router.call(&with_model("/v1/embeddings", "who-knows")).error(), (400, "translation_unavailable".into()));
 }
 
 #[test]
 fn a_mismatch_is_refused_and_nothing_is_sent() {
     let (openai, anthropic) = (named("openai"), named("anthropic"));
     let router = Router::both(&openai, &anthropic);
-    assert_eq!(router.call(&with_model(CHAT, "claude-x")).error(), (400, "translation_unavailable".into()));
-    let reply = router.call(&with_model("/v1/messages", "gpt-4o"));
+    assert_eq!(router.call(&with_model("/v1/responses", "claude-x")).error(), (400, "translation_unavailable".into()));
+    let compressed = with_model("/anthropic/v1/chat/completions", "claude-x").field("Content-Encoding", "gzip");
+    assert_eq!(router.call(&compressed).error(), (400, "translation_unavailable".into()));
+    let reply = router.call(&with_model("/v1/messages/batches", "gpt-4o"));
     assert_eq!(reply.anthropic_error(), (400, "invalid_request_error".into()));
     assert_eq!(reply.head.get("x-should-retry").as_deref(), Some("false"));
     assert_eq!(openai.log(|log| log.connections) + anthropic.log(|log| log.connections), 0);
-    assert_eq!(router.settled(2), (2, 0, 2));
+    assert_eq!(router.settled(3), (3, 0, 3));
 }
 
 #[test]

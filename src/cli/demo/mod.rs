@@ -14,6 +14,7 @@ use crate::call::Protocol;
 use crate::config::{BaseUrl, Config, Upstream};
 use crate::error::Error;
 use crate::mock::{Mock, MockConfig};
+use crate::provider::provider_of_model;
 use crate::router::{LlmRouter, random_token};
 use crate::settings::{LogFormat, Outside};
 use log::LevelFilter;
@@ -21,11 +22,14 @@ use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-const REQUESTS: [(Protocol, &str, bool); 4] = [
+/// The client's protocol, the model, whether as a stream. The last two are translated.
+const REQUESTS: [(Protocol, &str, bool); 6] = [
     (Protocol::OpenAi, "gpt-4o-mini", false),
     (Protocol::OpenAi, "gpt-4o-mini", true),
     (Protocol::Anthropic, "claude-3-5-haiku-latest", false),
     (Protocol::Anthropic, "claude-3-5-haiku-latest", true),
+    (Protocol::OpenAi, "claude-3-5-haiku-latest", true),
+    (Protocol::Anthropic, "gpt-4o-mini", true),
 ];
 /// Pairs of requests, direct and through the router, from which a median is taken.
 const PAIRS: usize = 31;
@@ -119,12 +123,13 @@ fn once(to: &mut Connection, protocol: Protocol, model: &str, stream: bool, toke
     chat::ask(to, &Question { protocol, model, text: "Hello!", stream, token }, &mut |_| {})
 }
 
-/// The median time to the first token through the router, less the same directly.
+/// The median time to the first token through the router, less the same asked of the provider directly, in its own protocol.
 fn added(direct: u16, router: &LlmRouter, protocol: Protocol, model: &str, stream: bool) -> Result<Duration, Failure> {
     let (mut to_mock, mut to_router) = (open(direct)?, open(router.port())?);
+    let native = provider_of_model(model).unwrap_or(protocol);
     let (mut straight, mut routed) = (Vec::new(), Vec::new());
     for nth in 0..WARM_UP + PAIRS {
-        let direct = once(&mut to_mock, protocol, model, stream, "any")?.first_token;
+        let direct = once(&mut to_mock, native, model, stream, "any")?.first_token;
         let through = once(&mut to_router, protocol, model, stream, router.api_key())?.first_token;
         if nth >= WARM_UP {
             straight.push(direct);
@@ -143,7 +148,7 @@ fn tell(accounts: &[Account], console: &mut Console) {
     console.line("A mock provider and a router on this machine: real sockets, no key, no network.\n");
     let head = format!(
         "{:<10} {:<8} {:<24} {:>6} {:>12} {:>10} {:>10} {:>13}",
-        "protocol", "", "model", "status", "first token", "total", "in / out", "router adds"
+        "client", "", "model", "status", "first token", "total", "in / out", "router adds"
     );
     console.line(&console.paint(Paint::Bold, &head));
     for account in accounts {
@@ -162,6 +167,7 @@ fn tell(accounts: &[Account], console: &mut Console) {
     let verdict = format!("\n{succeeded} of {} requests succeeded.", accounts.len());
     let paint = if succeeded == accounts.len() { Paint::Good } else { Paint::Bad };
     console.line(&console.paint(paint, &verdict));
+    console.line("A client's call for the other provider's model is translated, both ways.");
     console.line(&format!(
         "\"router adds\" is measured: the median time to the first token of {PAIRS} requests through a router, less that of {PAIRS} sent directly."
     ));
@@ -224,6 +230,7 @@ fn how_to_try(router: &LlmRouter, stays: bool) -> String {
   from openai import OpenAI        # Python: pip install openai
   client = OpenAI(base_url="{openai}", api_key="{token}")
   print(client.chat.completions.create(model="gpt-4o-mini", messages=[{{"role": "user", "content": "Hello!"}}]).choices[0].message.content)
+  # the same client, the other provider: model="claude-3-5-haiku-latest"
 
   from anthropic import Anthropic  # Python: pip install anthropic
   client = Anthropic(base_url="{anthropic}", api_key="{token}")

@@ -117,6 +117,12 @@ impl Proxy {
             routed.edit(edits);
         }
         let tells_when_asked = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        if edited.clamped.is_none()
+            && let Some(limit) = routed.limit_to_insert()
+        {
+            let edits = routed.body_bytes().map(|body| terms::limit_output(body, endpoint, "max_tokens", limit));
+            routed.edit(edits.into_iter().flatten());
+        }
         if upstream.usage == UsageMode::Inject && routed.call.stream && tells_when_asked {
             let edit = routed.body_bytes().and_then(terms::include_usage);
             edited.usage_asked = edit.is_some();
@@ -137,7 +143,7 @@ impl Proxy {
             agent: agent.map(Arc::from),
             upstream: self.names[call.upstream.0].clone(),
             method: row::kept(call.method),
-            path: row::kept(call.path),
+            path: row::kept(routed.asked_path),
             model: call.model.as_deref().map(row::name),
             stream: call.stream,
         }

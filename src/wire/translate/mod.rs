@@ -54,6 +54,8 @@ pub struct Translated {
     /// The body for the upstream. Where the client gave no output limit there is none in it either, although Anthropic's protocol needs
     /// one: a budget may have a say in it first.
     pub body: Vec<u8>,
+    /// The output limit that the client gave.
+    pub max_output: Option<u64>,
     /// What was not carried.
     pub loss: Loss,
     /// How its reply is to be translated.
@@ -123,7 +125,7 @@ pub fn request(client: Protocol, far: &Far, body: &[u8], recall: &dyn Fn(&str) -
         }
     };
     let plan = Plan { client, upstream: far.protocol, include_usage, answer_tool, created: 0 };
-    Ok(Translated { body: out, loss, plan })
+    Ok(Translated { body: out, max_output: form.max_output, loss, plan })
 }
 
 impl Plan {

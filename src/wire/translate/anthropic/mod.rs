@@ -3,6 +3,7 @@
 mod read_reply;
 mod read_request;
 mod read_stream;
+mod read_usage;
 mod write_reply;
 mod write_request;
 mod write_stream;

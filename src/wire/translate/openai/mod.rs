@@ -6,6 +6,7 @@ mod read_stream;
 mod write_reply;
 mod write_request;
 mod write_stream;
+mod write_usage;
 
 pub(super) use read_reply::read_reply;
 pub(super) use read_request::read_request;

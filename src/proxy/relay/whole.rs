@@ -1,0 +1,111 @@
+//! A translated reply that is one value: read to its end, metered, settled, written anew, sent. Nothing of it reaches the client before all
+//! of it has come, so that whatever goes wrong is still an honest error.
+
+use super::{Context, Kind, Next, Relayed, fields, next};
+use crate::call::{End, Reason, Refusal};
+use crate::http::Responder;
+use crate::money::Reported;
+use crate::proxy::exchange::Translation;
+use crate::proxy::open::Open;
+use crate::proxy::upstream::UpstreamReply;
+use crate::proxy::watch::TICK;
+use crate::wire::usage::Meter;
+
+/// Bytes read at once.
+const BUFFER: usize = 16 << 10;
+
+/// Why there is no whole reply.
+enum Fault {
+    ClientGone,
+    Failed(Refusal),
+}
+
+/// Relays a reply to its end.
+pub(super) fn relay<'a>(
+    mut reply: UpstreamReply,
+    mut responder: Responder<'a>,
+    context: &Context<'_>,
+    translation: &Translation,
+    open: &mut Open<'_>,
+) -> Relayed<'a> {
+    let kind = Kind::of(&reply);
+    let mut meter = context.endpoint.filter(|_| kind == Kind::Value).map(|endpoint| Meter::new(endpoint, false));
+    let collected = collect(&mut reply, context, open, meter.as_mut());
+    let reported = meter.as_ref().map_or_else(Reported::default, Meter::reported);
+    let translated = collected.and_then(|body| {
+        if kind == Kind::Opaque {
+            return Err(garbage("it is compressed, although it was asked for as it is"));
+        }
+        if !reply.is_success() {
+            return Ok(translation.plan.error(reply.status, &body));
+        }
+        let whole = translation.plan.reply(&body).map_err(|garbled| garbage(&garbled.0))?;
+        open.keep_thoughts(whole.kept);
+        Ok(whole.body)
+    });
+    match translated {
+        Ok(body) => {
+            open.progress.passed = body.len() as u64;
+            open.settle(End::Complete, &reported);
+            let fields = fields(&reply, context).filter(|(name, _)| *name != "content-type");
+            let json: (&str, &[u8]) = ("content-type", b"application/json");
+            if let Err(fault) = responder.send(reply.status, fields.chain([json]), &body) {
+                log::debug!("client gone: {fault}");
+            }
+            Relayed::Done
+        }
+        Err(Fault::ClientGone) => {
+            responder.close_after();
+            open.settle(End::ClientGone, &reported);
+            Relayed::Done
+        }
+        Err(Fault::Failed(refused)) => {
+            open.settle_unpassed(&refused, &reported);
+            Relayed::Unstarted(responder, refused)
+        }
+    }
+}
+
+/// Reads the body to its end.
+fn collect(reply: &mut UpstreamReply, context: &Context<'_>, open: &mut Open<'_>, mut meter: Option<&mut Meter>) -> Result<Vec<u8>, Fault> {
+    let (mut body, mut buffer, mut silent_ticks) = (Vec::new(), vec![0; BUFFER], 0u32);
+    loop {
+        match next(&mut reply.body, &mut buffer) {
+            Next::Bytes(count) => {
+                silent_ticks = 0;
+                open.progress.received += count as u64;
+                let bytes = &buffer[..count];
+                meter.iter_mut().for_each(|meter| meter.feed(bytes));
+                if body.len() as u64 + count as u64 > context.max_whole_bytes {
+                    let message = format!(
+                        "the upstream's reply is longer than {} bytes, too long to be translated (--max-body-bytes)",
+                        context.max_whole_bytes
+                    );
+                    return Err(Fault::Failed(Refusal::new(Reason::Upstream("upstream_garbage"), message)));
+                }
+                body.extend_from_slice(bytes);
+            }
+            Next::End => return Ok(body),
+            Next::Broken => {
+                let message = "the upstream's connection broke off in mid-reply";
+                return Err(Fault::Failed(Refusal::new(Reason::Upstream("upstream_reset"), message)));
+            }
+            Next::Tick => {
+                silent_ticks += 1;
+                if context.client.gone() {
+                    return Err(Fault::ClientGone);
+                }
+                if TICK * silent_ticks >= context.timeouts.idle {
+                    let silence = context.timeouts.idle.as_secs_f64();
+                    let message = format!("the upstream was silent for {silence} s in mid-reply (--idle-timeout)");
+                    return Err(Fault::Failed(Refusal::new(Reason::UpstreamTimeout, message)));
+                }
+            }
+        }
+    }
+}
+
+/// A reply that is none.
+fn garbage(why: &str) -> Fault {
+    Fault::Failed(Refusal::new(Reason::Upstream("upstream_garbage"), format!("the upstream's reply can't be translated: {why}")))
+}
