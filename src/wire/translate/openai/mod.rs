@@ -1,5 +1,6 @@
 //! OpenAI's chat completions: what its requests, replies and events say, and how the form is written in its words.
 
+mod completion;
 mod members;
 mod read_messages;
 mod read_parts;
@@ -7,7 +8,6 @@ mod read_reply;
 mod read_request;
 mod read_stream;
 mod read_tools;
-mod completion;
 mod read_usage;
 mod schema;
 mod write_messages;
