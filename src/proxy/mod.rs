@@ -6,6 +6,7 @@ mod idle;
 mod ids;
 pub(crate) mod keys;
 pub(crate) mod lease;
+mod models;
 mod open;
 #[cfg(feature = "cli")]
 pub(crate) mod probe;

@@ -358,4 +358,25 @@ mod tests {
         assert_eq!(plain("a < b > c"), "a < b > c");
         assert_eq!(plain("<p>caf\u{e9} &amp; <b>tea</b>\n\n<İ></p>"), "café & tea");
     }
+
+    #[test]
+    fn a_body_may_end_anywhere() {
+        for body in [
+            "<!DOCTYPE html><html><head><title>é</title><STYLE>p{}</style></head><!-- - -- --><body a=\"<\"><p>1 &lt; 2 &amp;amp; 3 𝄞</p></body>",
+            r#"[{"error":{"message":"é\ud834\udd1e \ud834","type":"BadRequestError","param":{"a":1},"code":4e2,"status":"x"}}, 7]"#,
+            r#"{"error":["a",{"b":null}],"message":{"c":""},"detail":"\u0000<b>","code":-1}"#,
+        ] {
+            for at in 0..=body.len() {
+                for bytes in [&body.as_bytes()[..at], &body.as_bytes()[at..]] {
+                    let failure = read(Protocol::OpenAi, 500, Raw::parse(bytes).ok(), bytes);
+                    assert!(!failure.message.is_empty(), "{bytes:?}");
+                    for client in [Protocol::OpenAi, Protocol::Anthropic] {
+                        let mut out = Vec::new();
+                        write(client, &failure, &mut out);
+                        assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
+                    }
+                }
+            }
+        }
+    }
 }

@@ -10,6 +10,9 @@ use std::borrow::Cow;
 /// Text of a message.
 pub(super) type Text<'a> = Cow<'a, str>;
 
+/// The signature of thinking that nobody signed: a compatible server's `reasoning_content`, in an Anthropic client's hands.
+pub(super) const UNSIGNED: &str = "iron_runtime:reasoning_content";
+
 /// A request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Request<'a> {
@@ -318,6 +321,19 @@ pub(super) enum Stop<'a> {
     Sequence(Text<'a>),
     /// It would not answer, or a filter stopped it.
     Refusal,
+}
+
+impl Stop<'_> {
+    /// The same, not borrowed.
+    pub(super) fn into_owned(self) -> Stop<'static> {
+        match self {
+            Self::End => Stop::End,
+            Self::Length => Stop::Length,
+            Self::Calls => Stop::Calls,
+            Self::Sequence(text) => Stop::Sequence(Cow::Owned(text.into_owned())),
+            Self::Refusal => Stop::Refusal,
+        }
+    }
 }
 
 /// A step of a streamed reply. Readers make them in this order: `Start`, then `Open`, `Delta`s and `Close` of blocks, which may overlap,

@@ -20,6 +20,7 @@ mod form;
 mod gpt;
 mod list;
 mod loss;
+mod media;
 mod openai;
 mod stream;
 mod thoughts;

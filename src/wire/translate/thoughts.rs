@@ -149,7 +149,7 @@ impl Collector {
     }
 
     fn call(&mut self, id: &str) {
-        self.kept.extend(self.leading.to_call(id));
+        self.kept.extend(self.leading.led_to(id));
         self.leading.bytes = self.open.iter().map(|(_, thought)| thought_bytes(thought)).sum();
     }
 
@@ -170,7 +170,7 @@ pub(super) fn of_reply(reply: &Reply<'_>) -> Vec<Kept> {
     for part in &reply.parts {
         match &part.content {
             Content::Thought(thought) if leading.room(thought_bytes(thought)) => leading.thoughts.push(thought.clone().into_owned()),
-            Content::Call(call) => kept.extend(leading.to_call(&call.id)),
+            Content::Call(call) => kept.extend(leading.led_to(&call.id)),
             _ => {}
         }
     }
@@ -219,7 +219,7 @@ impl Leading {
     }
 
     /// They led to this call.
-    fn to_call(&mut self, id: &str) -> Option<Kept> {
+    fn led_to(&mut self, id: &str) -> Option<Kept> {
         let too_much = take(&mut self.bytes) > MAX_COLLECTED;
         let mut thoughts = take(&mut self.thoughts);
         thoughts.retain(is_checked);
@@ -251,4 +251,205 @@ fn plain(id: &str) -> Arc<str> {
         return id.into();
     }
     id.chars().map(|c| if is_plain(c) { c } else { '_' }).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Usage;
+    use crate::wire::translate::form::{Call, Stop, Turn};
+    use proptest::prelude::*;
+
+    fn signed(text: &str) -> Thought<'static> {
+        Thought::Signed { text: text.to_owned().into(), signature: "s".into() }
+    }
+
+    fn kept(call: &str, texts: &[&str]) -> Kept {
+        Kept { call: call.into(), thoughts: texts.iter().map(|text| signed(text)).collect() }
+    }
+
+    fn call<'a>(id: &'a str) -> Content<'a> {
+        Content::Call(Call { id: id.into(), name: "f".into(), arguments: "{}".into() })
+    }
+
+    fn text<'a>(text: &'a str) -> Delta<'a> {
+        Delta::Text(text.into())
+    }
+
+    /// The steps of a signed thought.
+    fn thought<'a>(number: u32, said: &'a str) -> [Event<'a>; 4] {
+        let signature = Delta::Signature("s".into());
+        [Event::Open(number, Block::Thought), Event::Delta(number, text(said)), Event::Delta(number, signature), Event::Close(number)]
+    }
+
+    fn open_call<'a>(number: u32, id: &'a str) -> Event<'a> {
+        Event::Open(number, Block::Call { id: id.into(), name: "f".into() })
+    }
+
+    fn collected(events: &[Event<'_>]) -> Vec<Kept> {
+        let mut collector = Collector::new(true);
+        events.iter().for_each(|event| collector.see(event));
+        collector.take()
+    }
+
+    #[test]
+    fn the_oldest_goes_first() {
+        let entry = kept("a", &["x"]).bytes();
+        let mut store = Thoughts::new(2 * entry);
+        for id in ["a", "b", "a", "c"] {
+            store.keep(None, kept(id, &["x"]));
+        }
+        // Kept again, "a" was newer than "b".
+        assert_eq!(["a", "b", "c"].map(|id| store.recall(None, id).is_some()), [true, false, true]);
+    }
+
+    #[test]
+    fn what_is_kept_again_replaces_what_was() {
+        let mut store = Thoughts::new(10_000);
+        store.keep(None, kept("a", &["one"]));
+        store.keep(None, kept("a", &["two"]));
+        assert_eq!(store.recall(None, "a"), Some(kept("a", &["two"])));
+        // Too large to be kept, but what was there is no longer what led to the call.
+        store.keep(None, kept("a", &[&"x".repeat(10_000)]));
+        assert_eq!((store.recall(None, "a"), store.bytes), (None, 0));
+    }
+
+    #[test]
+    fn nobody_gets_the_thinking_of_others() {
+        let mut store = Thoughts::new(10_000);
+        store.keep(Some(AgentId(1)), kept("a", &["one"]));
+        store.keep(Some(AgentId(2)), kept("a", &["two"]));
+        assert_eq!(store.recall(Some(AgentId(1)), "a"), Some(kept("a", &["one"])));
+        assert_eq!(store.recall(Some(AgentId(2)), "a"), Some(kept("a", &["two"])));
+        assert_eq!((store.recall(None, "a"), store.recall(Some(AgentId(3)), "a")), (None, None));
+    }
+
+    #[test]
+    fn ids_are_known_again_in_the_letters_that_requests_may_have() {
+        let found = collected(&[&thought(0, "A")[..], &[open_call(1, "functions.f:0")]].concat());
+        let mut store = Thoughts::new(10_000);
+        found.into_iter().for_each(|kept| store.keep(None, kept));
+        assert!(store.recall(None, "functions.f:0").is_some() && store.recall(None, "functions_f_0").is_some());
+    }
+
+    #[test]
+    fn thoughts_belong_to_the_next_call() {
+        let redacted = [Event::Open(1, Block::Redacted("d".into())), Event::Close(1)];
+        let events = [
+            &thought(0, "A")[..],
+            &redacted,
+            &[open_call(2, "a"), Event::Close(2), open_call(3, "b"), Event::Close(3)],
+            &thought(4, "B"),
+            &[open_call(5, "c")],
+            &thought(6, "behind the last call"),
+        ];
+        let found = collected(&events.concat());
+        let first = Kept { call: "a".into(), thoughts: [signed("A"), Thought::Redacted { data: "d".into() }].into() };
+        assert_eq!(found, [first, kept("c", &["B"])]);
+    }
+
+    #[test]
+    fn only_whole_thoughts_are_kept() {
+        let [open, said, signature, close] = thought(0, "A");
+        let before = [open.clone(), said.clone(), open_call(1, "a"), signature.clone(), close.clone(), open_call(2, "b")];
+        assert_eq!(collected(&before), [kept("b", &["A"])]);
+        assert_eq!(collected(&[open, said, close, open_call(1, "a")]), [], "unsigned");
+        assert_eq!(Collector::new(false).take(), []);
+    }
+
+    #[test]
+    fn too_much_thinking_is_not_kept_for_that_call() {
+        let long = "x".repeat(MAX_COLLECTED / 3);
+        let much: Vec<Event<'_>> = (0..4).flat_map(|number| thought(number, &long)).chain([open_call(4, "a")]).collect();
+        assert_eq!(collected(&much), []);
+        let then = [&much[..], &thought(5, "B"), &[open_call(6, "b")]].concat();
+        assert_eq!(collected(&then), [kept("b", &["B"])]);
+    }
+
+    #[test]
+    fn a_thought_across_calls_stays_within_the_bound() {
+        let long = "x".repeat(MAX_COLLECTED / 3);
+        let mut events = vec![Event::Open(0, Block::Thought)];
+        for number in 1..6 {
+            events.extend([Event::Delta(0, text(&long)), open_call(number, "a")]);
+        }
+        events.extend([Event::Delta(0, Delta::Signature("s".into())), Event::Close(0), open_call(6, "b")]);
+        assert_eq!(collected(&events), []);
+    }
+
+    #[test]
+    fn whole_replies_are_read_like_streams() {
+        let contents = [
+            Content::Thought(signed("A")),
+            Content::Text("So.".into()),
+            call("a"),
+            call("b"),
+            Content::Thought(signed("B")),
+            call("c"),
+            Content::Thought(Thought::Signed { text: "unsigned".into(), signature: "".into() }),
+            call("d"),
+        ];
+        let parts = contents.into_iter().map(Part::from).collect();
+        let reply = Reply { id: "".into(), model: "".into(), created: None, parts, stop: Stop::Calls, usage: Usage::default() };
+        assert_eq!(of_reply(&reply), [kept("a", &["A"]), kept("c", &["B"])]);
+    }
+
+    /// What stands in the assistant's turn after thoughts were put back into it.
+    fn restored(contents: Vec<Content<'_>>, known: &[Kept]) -> Vec<String> {
+        let parts = contents.into_iter().map(Part::from).collect();
+        let mut request = Request { turns: vec![Turn { role: Role::Assistant, parts }], ..Request::default() };
+        restore(&mut request, &|id| known.iter().find(|kept| &*kept.call == id).cloned());
+        let word = |part: &Part<'_>| match &part.content {
+            Content::Thought(Thought::Signed { text, .. }) => format!("({text})"),
+            Content::Call(call) => call.id.to_string(),
+            Content::Text(text) => text.to_string(),
+            other => format!("{other:?}"),
+        };
+        request.turns.iter().flat_map(|turn| turn.parts.iter().map(word)).collect()
+    }
+
+    #[test]
+    fn thoughts_go_back_before_their_calls() {
+        let known = [kept("a", &["A", "B"]), kept("c", &["C"])];
+        let turn = vec![Content::Text("So.".into()), call("a"), call("b"), call("c")];
+        assert_eq!(restored(turn, &known), ["(A)", "(B)", "So.", "a", "b", "(C)", "c"]);
+        assert_eq!(restored(vec![Content::Text("So.".into()), call("b"), call("c")], &known), ["So.", "b", "(C)", "c"]);
+    }
+
+    #[test]
+    fn turns_with_thinking_of_their_own_stay_as_they_are() {
+        let turn = vec![call("a"), Content::Thought(signed("own")), call("c")];
+        assert_eq!(restored(turn, &[kept("a", &["A"]), kept("c", &["C"])]), ["a", "(own)", "c"]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_store_holds_what_came_last_within_its_bound(
+            max_bytes in 0usize..3_000,
+            steps in prop::collection::vec((0usize..3, 0usize..6, 0usize..400), 0..60),
+        ) {
+            let mut store = Thoughts::new(max_bytes);
+            // The same, told in the simplest way: oldest first.
+            let mut model: Vec<(usize, Kept)> = Vec::new();
+            for (owner, id, length) in steps {
+                let entry = kept(&id.to_string(), &[&"x".repeat(length)]);
+                store.keep(Some(AgentId(owner)), entry.clone());
+                model.retain(|(of, kept)| (*of, &kept.call) != (owner, &entry.call));
+                if entry.bytes() <= max_bytes {
+                    model.push((owner, entry));
+                }
+                let bytes = |model: &[(usize, Kept)]| model.iter().map(|(_, kept)| kept.bytes()).sum::<usize>();
+                while bytes(&model) > max_bytes {
+                    model.remove(0);
+                }
+                prop_assert_eq!((store.bytes, store.kept.len(), store.order.len()), (bytes(&model), model.len(), model.len()));
+            }
+            for owner in 0..3 {
+                for id in 0..6 {
+                    let expected = model.iter().find(|(of, kept)| *of == owner && *kept.call == *id.to_string());
+                    prop_assert_eq!(store.recall(Some(AgentId(owner)), &id.to_string()), expected.map(|(_, kept)| kept.clone()));
+                }
+            }
+        }
+    }
 }

@@ -19,10 +19,17 @@ mod without;
 pub use without::WithoutUsage;
 
 use crate::call::Endpoint;
-use crate::money::Reported;
+use crate::money::{Reported, Usage};
 use crate::wire::sse::{Events, Part};
 use counts::{Counting, Counts};
 use pick::{Picker, Shape, What};
+
+/// What one usage object of this endpoint's tells, in disjoint classes; `None` where it tells nothing.
+///
+/// One reading for all: what a client is told is what it is charged for.
+pub(in crate::wire) fn told(endpoint: Endpoint, usage: &[u8]) -> Option<Usage> {
+    Counts::default().and(usage)?.usage(Counting::of(endpoint))
+}
 
 /// A byte order mark, which may stand before a reply.
 const BOM: &[u8] = b"\xEF\xBB\xBF";

@@ -15,13 +15,14 @@ pub(in super::super) fn read_reply<'a>(raw: Raw<'a>, answer_tool: Option<&str>) 
     let Some(content) = content else { return Err(complaint(raw)) };
     let mut parts: Vec<Part<'a>> = Vec::new();
     let (mut calls, mut answered) = (false, false);
+    let is_answer = |call: &Call<'_>| answer_tool == Some(call.name.as_ref());
     for block in content.items() {
         match read_block(block) {
-            Some(Content::Call(call)) if answer_tool == Some(call.name.as_ref()) => {
-                // One answer is JSON, two in a row are not.
-                if !std::mem::replace(&mut answered, true) {
-                    parts.push(Content::Text(call.arguments).into());
-                }
+            // One answer is JSON, two in a row are not.
+            Some(Content::Call(call)) if is_answer(&call) && answered => {}
+            Some(Content::Call(call)) if is_answer(&call) => {
+                answered = true;
+                parts.push(Content::Text(call.arguments).into());
             }
             Some(content) => {
                 calls |= matches!(content, Content::Call(_));

@@ -57,6 +57,17 @@ enum Kind {
     Answer(Arguments),
 }
 
+/// The members of an event. Taken all at once: events are small and many.
+#[derive(Default)]
+struct Told<'a> {
+    kind: Text<'a>,
+    index: Option<u64>,
+    /// What it is about: the message, the block, or the delta.
+    about: Option<Raw<'a>>,
+    usage: Option<Raw<'a>>,
+    error: Option<Raw<'a>>,
+}
+
 /// What has come of a call's arguments.
 #[derive(Debug)]
 enum Arguments {
@@ -89,20 +100,20 @@ impl StreamReader {
         if self.stage == Stage::Over {
             return false;
         }
-        let kind = raw.str_of("type").unwrap_or_default();
-        match (kind.as_ref(), self.stage) {
+        let told = Told::of(raw);
+        match (told.kind.as_ref(), self.stage) {
+            ("content_block_delta", Stage::Within) => return self.delta(&told, emit).is_some(),
             ("ping", _) => emit(Event::Ping),
-            ("error", _) => self.error(raw.get("error").unwrap_or(raw), emit),
+            ("error", _) => self.error(told.error.unwrap_or(raw), emit),
             // Servers between us and the provider leave the type out.
-            ("", _) => match raw.get("error") {
+            ("", _) => match told.error {
                 Some(error) => self.error(error, emit),
                 None => return false,
             },
-            ("message_start", Stage::Before) => self.start(raw.get("message"), emit),
-            ("content_block_delta", Stage::Within) => return self.delta(raw, emit).is_some(),
-            ("content_block_start", Stage::Within) => return self.open(raw, emit).is_some(),
-            ("content_block_stop", Stage::Within) => return self.close(raw, emit).is_some(),
-            ("message_delta", Stage::Within) => self.message_delta(raw),
+            ("message_start", Stage::Before) => self.start(told.about, emit),
+            ("content_block_start", Stage::Within) => return self.open(&told, emit).is_some(),
+            ("content_block_stop", Stage::Within) => return self.close(&told, emit).is_some(),
+            ("message_delta", Stage::Within) => self.message_delta(&told),
             ("message_stop", Stage::Within) => self.end(emit),
             _ => return false,
         }
@@ -124,8 +135,8 @@ impl StreamReader {
     }
 
     /// `content_block_start`. What a block begins with is its first piece; the provider itself begins with nothing.
-    fn open(&mut self, raw: Raw<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
-        let (index, block) = (raw.get("index")?.as_u64()?, raw.get("content_block")?);
+    fn open(&mut self, told: &Told<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
+        let (index, block) = (told.index?, told.about?);
         // A server that begins a block at the place of another has ended that.
         self.take(index).into_iter().for_each(|before| before.close(emit));
         if self.open.len() == MAX_OPEN {
@@ -172,8 +183,8 @@ impl StreamReader {
     }
 
     /// `content_block_delta`. One that does not fit its block is unknown.
-    fn delta(&mut self, raw: Raw<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
-        let (index, delta) = (raw.get("index")?.as_u64()?, raw.get("delta")?);
+    fn delta(&mut self, told: &Told<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
+        let (index, delta) = (told.index?, told.about?);
         let block = self.open.iter_mut().rfind(|block| block.index == index)?;
         let delta = match (delta.str_of("type")?.as_ref(), &mut block.kind) {
             ("text_delta", Kind::Text) => Delta::Text(delta.str_of("text")?),
@@ -196,17 +207,17 @@ impl StreamReader {
     }
 
     /// `content_block_stop`.
-    fn close(&mut self, raw: Raw<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
-        self.take(raw.get("index")?.as_u64()?)?.close(emit);
+    fn close(&mut self, told: &Told<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
+        self.take(told.index?)?.close(emit);
         Some(())
     }
 
     /// `message_delta`. There may be several, so that nothing is final before the message's end.
-    fn message_delta(&mut self, raw: Raw<'_>) {
-        if let Some(usage) = raw.get("usage") {
+    fn message_delta(&mut self, told: &Told<'_>) {
+        if let Some(usage) = told.usage {
             self.counts.read(usage);
         }
-        if let Some(stop) = raw.get("delta").and_then(read_stop) {
+        if let Some(stop) = told.about.and_then(read_stop) {
             self.stop = match stop {
                 Stop::Sequence(text) => Stop::Sequence(text.into_owned().into()),
                 Stop::End => Stop::End,
@@ -230,6 +241,23 @@ impl StreamReader {
     fn take(&mut self, index: u64) -> Option<Open> {
         let at = self.open.iter().rposition(|block| block.index == index)?;
         Some(self.open.remove(at))
+    }
+}
+
+impl<'a> Told<'a> {
+    fn of(event: Raw<'a>) -> Self {
+        let mut told = Self::default();
+        for (name, value) in event.members().filter(|(_, value)| !value.is_null()) {
+            match name.as_ref() {
+                "type" => told.kind = value.as_str().unwrap_or_default(),
+                "index" => told.index = value.as_u64(),
+                "delta" | "content_block" | "message" => told.about = Some(value),
+                "usage" => told.usage = Some(value),
+                "error" => told.error = Some(value),
+                _ => {}
+            }
+        }
+        told
     }
 }
 
@@ -291,5 +319,99 @@ mod tests {
         assert_eq!(read(&mut reader, r#"{"type":"message_stop"}"#), (true, 3));
         assert_eq!(read(&mut reader, r#"{"type":"message_stop"}"#), (false, 0));
         assert_eq!(read(&mut reader, r#"{"type":"error","error":{}}"#), (false, 0));
+    }
+
+    /// Events that a stream may be made of, in any order.
+    const STEPS: [&str; 24] = [
+        r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":1}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":"A"}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"A","signature":"s"}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"redacted_thinking","data":"d"}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"redacted_thinking"}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{"a":1}}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"answer"}}"#,
+        r#"{"type":"content_block_start","index":2,"content_block":{"type":"server_tool_use","id":"t","name":"f"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"B"}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":""}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"B"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"t"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":""}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_stop","index":1}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":1}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"stop_sequence","stop_sequence":"."}}"#,
+        r#"{"type":"message_stop"}"#,
+        r#"{"type":"ping"}"#,
+        r#"{"type":"#,
+    ];
+
+    /// What the form promises to writers, checked step by step.
+    #[derive(Default)]
+    struct Promise {
+        started: bool,
+        opened: u32,
+        open: Vec<(u32, bool)>,
+        called: bool,
+        stops: u32,
+        usages: u32,
+        ended: bool,
+    }
+
+    impl Promise {
+        fn see(&mut self, event: &Event<'_>) {
+            assert!(!self.ended, "{event:?} behind the end");
+            assert!(self.started || matches!(event, Event::Start { .. } | Event::Ping | Event::Error(_)), "{event:?} before the start");
+            match event {
+                Event::Start { .. } => assert!(!std::mem::replace(&mut self.started, true)),
+                Event::Open(number, block) => {
+                    assert_eq!(*number, self.opened);
+                    self.opened += 1;
+                    self.called |= matches!(block, Block::Call { .. });
+                    self.open.push((*number, *block == Block::Thought));
+                }
+                Event::Delta(number, delta) => {
+                    let (Delta::Text(text) | Delta::Signature(text)) = delta;
+                    let is_thought = self.open.iter().find(|(open, _)| open == number).expect("it is open").1;
+                    assert!(!text.is_empty() && (is_thought || matches!(delta, Delta::Text(_))));
+                }
+                Event::Close(number) => {
+                    let at = self.open.iter().position(|(open, _)| open == number).expect("it is open");
+                    self.open.remove(at);
+                }
+                Event::Stop(stop) => {
+                    assert!(self.open.is_empty());
+                    assert!(self.called || *stop != Stop::Calls);
+                    self.stops += 1;
+                }
+                Event::Usage(_) => self.usages += 1,
+                Event::End => {
+                    assert_eq!((self.stops, self.usages), (1, 1));
+                    self.ended = true;
+                }
+                Event::Error(_) => self.ended = true,
+                Event::Ping => {}
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_in_whatever_order_the_form_holds(steps in proptest::collection::vec(0..STEPS.len(), 0..60)) {
+            let mut reader = StreamReader::new(Some("answer".into()));
+            let mut promise = Promise::default();
+            // Left to chance, most streams would end, or not begin, at once.
+            let begin = [STEPS[0]].into_iter().filter(|_| steps.len() % 8 != 0);
+            let may_end = steps.len() % 4 == 0;
+            let rest = steps.iter().map(|step| STEPS[*step]).filter(|data| may_end || !data.contains("message_stop"));
+            for data in begin.chain(rest) {
+                reader.event(data.as_bytes(), &mut |event| promise.see(&event));
+            }
+            reader.event(br#"{"type":"message_stop"}"#, &mut |event| promise.see(&event));
+            proptest::prop_assert_eq!(promise.ended, promise.started);
+        }
     }
 }

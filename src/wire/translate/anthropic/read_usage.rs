@@ -76,7 +76,7 @@ mod tests {
 
     fn usage(told: &[&str]) -> Usage {
         let mut counts = Counts::default();
-        told.iter().for_each(|text| counts.read(Raw::parse(text.as_bytes()).ok().expect(text)));
+        told.iter().for_each(|text| counts.read(Raw::parse(text.as_bytes()).expect(text)));
         counts.usage()
     }
 

@@ -1,21 +1,257 @@
 //! The chunks of a streamed chat completion, read.
+//!
+//! How it ended is told when `[DONE]` comes, not with `finish_reason`: usage comes behind that, and from some servers more of the answer.
 
-use crate::wire::translate::form::Event;
+use super::completion::{CallPiece, Choice, Completion, Finish, Said, Speech, made_id, settled, wrapped};
+use crate::money::Usage;
+use crate::wire::json::{Kind, Raw};
+use crate::wire::translate::form::{Block, Delta, Event, Stop, Text};
+
+/// What ends a stream.
+const DONE: &[u8] = b"[DONE]";
+
+/// The most calls of one reply; pieces of others are not known.
+const MOST_CALLS: usize = 256;
+
+/// The longest arguments that are held because they do not begin as an object; a piece beyond is left out.
+const MAX_HELD: usize = 64 << 10;
 
 /// Reads one stream.
 #[derive(Debug, Default)]
-pub(in super::super) struct StreamReader {}
+pub(in super::super) struct StreamReader {
+    /// The reply's id, once it has begun.
+    id: Option<String>,
+    /// How many blocks have been opened.
+    blocks: u32,
+    /// The block of words that is open.
+    speech: Option<(Speech, u32)>,
+    /// The calls so far: they stay open, since pieces of any may follow.
+    calls: Vec<Call>,
+    has_refusal: bool,
+    stop: Option<Stop<'static>>,
+    usage: Option<Usage>,
+    over: bool,
+}
+
+/// A call under way.
+#[derive(Debug)]
+struct Call {
+    index: u64,
+    id: String,
+    name: String,
+    /// Its block, opened when its name is known.
+    block: Option<u32>,
+    /// Whether its arguments begin as an object, so that they go on as they come. Others are held, to be wrapped into one.
+    flows: bool,
+    held: String,
+}
+
+type Emit<'e> = dyn FnMut(Event<'_>) + 'e;
 
 impl StreamReader {
     /// Reads the data of one event. False: nothing is known of it.
     pub(in super::super) fn event(&mut self, data: &[u8], emit: &mut dyn FnMut(Event<'_>)) -> bool {
-        let _ = data;
-        emit(Event::Ping);
-        true
+        if self.over {
+            return true;
+        }
+        if data.trim_ascii() == DONE {
+            self.complete(emit);
+            return true;
+        }
+        let Some(raw) = Raw::parse(data).ok().filter(|raw| raw.kind() == Kind::Object) else { return false };
+        let completion = Completion::read(raw);
+        if let Some(failure) = completion.error(raw) {
+            self.over = true;
+            emit(Event::Error(failure));
+            return true;
+        }
+        self.usage = completion.usage().or(self.usage);
+        let mut known = completion.is_known();
+        for choice in completion.choices().filter(Choice::is_first) {
+            self.start(&completion, emit);
+            known &= self.choice(&choice, emit);
+        }
+        known
     }
 
     /// The stream ended without `[DONE]`: completes it where all but that had come.
     pub(in super::super) fn end(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
-        emit(Event::Ping);
+        if self.stop.is_some() && !self.over {
+            self.complete(emit);
+        }
+    }
+
+    /// The first chunk with an answer tells what it is an answer of; Azure sends one before that knows neither id nor model.
+    fn start(&mut self, completion: &Completion<'_>, emit: &mut Emit<'_>) {
+        if self.id.is_some() {
+            return;
+        }
+        let text = |raw: Option<Raw<'_>>| raw.and_then(Raw::as_str).unwrap_or_default().into_owned();
+        let id = self.id.insert(text(completion.id));
+        emit(Event::Start {
+            id: id.as_str().into(),
+            model: text(completion.model).into(),
+            created: completion.created.and_then(Raw::as_u64),
+            usage: self.usage.unwrap_or_default(),
+        });
+    }
+
+    /// False: some of it can't be read.
+    fn choice(&mut self, choice: &Choice<'_>, emit: &mut Emit<'_>) -> bool {
+        let mut read = choice.said.words(&mut |kind, text| self.say(kind, text, emit));
+        read &= self.calls(&choice.said, emit);
+        match choice.finish() {
+            Finish::Open => {}
+            // Told twice, the word that says more than `stop` counts.
+            Finish::Stop(Stop::End) if self.stop.is_some() => {}
+            Finish::Stop(stop) => self.stop = Some(stop.into_owned()),
+            Finish::Broken(failure) => {
+                self.over = true;
+                emit(Event::Error(failure));
+            }
+        }
+        read
+    }
+
+    fn say(&mut self, kind: Speech, text: Text<'_>, emit: &mut Emit<'_>) {
+        let block = match self.speech {
+            Some((open, block)) if open == kind => block,
+            _ => {
+                self.hush(emit);
+                let block = self.next_block();
+                self.speech = Some((kind, block));
+                self.has_refusal |= kind == Speech::Refusal;
+                let opened = match kind {
+                    Speech::Thought => Block::Thought,
+                    Speech::Text => Block::Text,
+                    Speech::Refusal => Block::Refusal,
+                };
+                emit(Event::Open(block, opened));
+                block
+            }
+        };
+        emit(Event::Delta(block, Delta::Text(text)));
+    }
+
+    /// Closes the block of words.
+    fn hush(&mut self, emit: &mut Emit<'_>) {
+        if let Some((_, block)) = self.speech.take() {
+            emit(Event::Close(block));
+        }
+    }
+
+    fn next_block(&mut self) -> u32 {
+        let block = self.blocks;
+        self.blocks += 1;
+        block
+    }
+
+    fn calls(&mut self, said: &Said<'_>, emit: &mut Emit<'_>) -> bool {
+        let mut read = true;
+        for (nth, piece) in said.calls().enumerate() {
+            read &= self.call(&piece, nth as u64, emit);
+        }
+        read
+    }
+
+    /// A piece of a call, the `nth` in its chunk.
+    fn call(&mut self, piece: &CallPiece<'_>, nth: u64, emit: &mut Emit<'_>) -> bool {
+        let at = self.find(piece, nth).unwrap_or(self.calls.len());
+        if at == self.calls.len() {
+            if at == MOST_CALLS {
+                return false;
+            }
+            let (index, id) = (piece.index.unwrap_or(nth), piece.id.to_string());
+            self.calls.push(Call { index, id, name: String::new(), block: None, flows: false, held: String::new() });
+        }
+        if !piece.name.is_empty() {
+            self.open(at, &piece.name, emit);
+        }
+        if let Some(call) = self.calls.get_mut(at) {
+            call.argue(&piece.arguments, emit);
+        }
+        true
+    }
+
+    /// The call that a piece belongs to, if it is not the first of one: by its index, else its id, else its place in the chunk.
+    fn find(&self, piece: &CallPiece<'_>, nth: u64) -> Option<usize> {
+        let by_id = || self.calls.iter().rposition(|call| !piece.id.is_empty() && call.id == piece.id);
+        let by_index = |index| self.calls.iter().rposition(|call| call.index == index);
+        let at = match piece.index {
+            Some(index) => by_index(index),
+            None => by_id().or_else(|| by_index(nth)),
+        }?;
+        self.calls.get(at).is_some_and(|call| !call.is_another(piece)).then_some(at)
+    }
+
+    /// Opens a call whose name is known now.
+    fn open(&mut self, at: usize, name: &str, emit: &mut Emit<'_>) {
+        if self.calls.get(at).is_none_or(|call| call.block.is_some()) {
+            return;
+        }
+        self.hush(emit);
+        let block = self.next_block();
+        let Some(call) = self.calls.get_mut(at) else { return };
+        (call.name, call.block) = (name.into(), Some(block));
+        let made = call.id.is_empty().then(|| made_id(self.id.as_deref().unwrap_or_default(), at));
+        let id = made.as_deref().unwrap_or(&call.id).into();
+        emit(Event::Open(block, Block::Call { id, name: name.into() }));
+    }
+
+    /// All has come; nothing at all is no reply.
+    fn complete(&mut self, emit: &mut Emit<'_>) {
+        if self.id.is_none() {
+            return;
+        }
+        self.over = true;
+        self.hush(emit);
+        self.calls.iter().for_each(|call| call.close(emit));
+        let has_calls = self.calls.iter().any(|call| call.block.is_some());
+        emit(Event::Stop(settled(self.stop.take(), has_calls, self.has_refusal)));
+        if let Some(usage) = self.usage {
+            emit(Event::Usage(usage));
+        }
+        emit(Event::End);
+    }
+}
+
+impl Call {
+    /// Whether a piece begins another call under this one's index, as servers do that give every call the same. An id alone does not
+    /// tell: there are servers that make up a new one for each piece.
+    fn is_another(&self, piece: &CallPiece<'_>) -> bool {
+        let ids_differ = !self.id.is_empty() && !piece.id.is_empty() && self.id != piece.id;
+        !self.name.is_empty() && !piece.name.is_empty() && (ids_differ || self.name != piece.name)
+    }
+
+    /// More of its arguments. White space before them is left out: clients that parse what has come so far take it for broken.
+    fn argue(&mut self, text: &str, emit: &mut Emit<'_>) {
+        if let (Some(block), true) = (self.block, self.flows) {
+            return pass(block, text, emit);
+        }
+        let text = if self.held.is_empty() { text.trim_start() } else { text };
+        let room = MAX_HELD.saturating_sub(self.held.len());
+        let begins = if self.held.is_empty() { text } else { &self.held }.starts_with('{');
+        if let (Some(block), true) = (self.block, begins) {
+            self.flows = true;
+            pass(block, &std::mem::take(&mut self.held), emit);
+            pass(block, text, emit);
+        } else if text.len() <= room {
+            self.held.push_str(text);
+        }
+    }
+
+    fn close(&self, emit: &mut Emit<'_>) {
+        let Some(block) = self.block else { return };
+        match self.held.trim() {
+            "" | "null" => {}
+            held => pass(block, &wrapped(held), emit),
+        }
+        emit(Event::Close(block));
+    }
+}
+
+fn pass(block: u32, text: &str, emit: &mut Emit<'_>) {
+    if !text.is_empty() {
+        emit(Event::Delta(block, Delta::Text(text.into())));
     }
 }

@@ -228,7 +228,9 @@ fn write_call(delta: &mut Object<'_>, index: u64, fill: impl FnOnce(&mut Object<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Protocol;
     use crate::wire::translate::form::Stop;
+    use crate::wire::translate::{Ended, Plan};
 
     fn written(include_usage: bool, events: &[Event<'_>]) -> String {
         let mut writer = StreamWriter::new(include_usage, 7);
@@ -267,5 +269,28 @@ mod tests {
     #[test]
     fn pieces_of_blocks_that_are_not_open_are_nothing() {
         assert_eq!(written(false, &[Event::Delta(3, Delta::Text("x".into())), Event::Close(3)]), "");
+    }
+
+    /// A client must be able to tell a reply that broke off from a whole one.
+    #[test]
+    fn no_stream_that_is_cut_anywhere_looks_whole() {
+        let stream = concat!(
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"model\":\"m\"}}\n\n",
+            "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\"}}\n\n",
+            "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+            "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{\"output_tokens\":3}}\n\n",
+            "data: {\"type\":\"message_stop\"}\n\n",
+        );
+        let plan = Plan { client: Protocol::OpenAi, upstream: Protocol::Anthropic, include_usage: true, answer_tool: None, created: 7 };
+        for cut in 0..=stream.len() {
+            let (mut reader, mut out) = (plan.stream(), Vec::new());
+            reader.feed(&stream.as_bytes()[..cut], &mut out);
+            // The last line feed is the one that ends the event.
+            let is_whole = cut == stream.len();
+            assert_eq!(reader.finish(&mut out), if is_whole { Ended::Whole } else { Ended::Cut }, "cut at byte {cut}");
+            let out = String::from_utf8(out).expect("text");
+            assert_eq!(out.contains("[DONE]"), is_whole, "{out}");
+            assert_eq!(out.contains(r#""finish_reason":""#), is_whole, "{out}");
+        }
     }
 }
