@@ -303,7 +303,7 @@ def test_a_wrong_field_is_named_as_the_client_spells_it(gpt_client: Any, claude_
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "role"),
         ({"messages": picture}, "image_url"),
-        ({"messages": audio}, "input_audio"),
+        ({"messages": audio}, "messages[0].content[0]"),
         ({"messages": orphan}, "tool_call_id"),
         ({"n": 2}, "n"),
         ({"max_tokens": 0}, "max_tokens"),
