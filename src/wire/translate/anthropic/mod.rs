@@ -5,9 +5,12 @@ mod read_reply;
 mod read_request;
 mod read_settings;
 mod read_stream;
+mod thinking;
 mod write_reply;
 mod write_request;
 mod write_stream;
+mod write_tools;
+mod write_turns;
 
 pub(super) use read_reply::read_reply;
 pub(super) use read_request::{read_conversation, read_request};
