@@ -245,7 +245,7 @@ fn check_error(case: &Case, client: Protocol) -> Result<(), String> {
 
 #[test]
 fn requests_of_openai_clients() {
-    run("requests_openai", 1, |case| check_request(case, Protocol::OpenAi));
+    run("requests_openai", 70, |case| check_request(case, Protocol::OpenAi));
 }
 
 #[test]

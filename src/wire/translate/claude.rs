@@ -32,8 +32,90 @@ pub(super) struct Facts {
     pub(super) structured: bool,
 }
 
-/// What is known of a model by its name.
+/// What is known of a model by its name. Names that are not Claude's are those of compatible servers, which know the protocol as it was
+/// when it spread: thinking by budget, all sampling settings, no schemas.
 pub(super) fn facts(model: &str) -> Facts {
-    let _ = (model, Thinking::Never, Thinking::Adaptive, Sampling::One, Sampling::Neither);
-    Facts { thinking: Thinking::Budget, sampling: Sampling::Both, structured: false }
+    let Some(version) = version(model) else {
+        return Facts { thinking: Thinking::Budget, sampling: Sampling::Both, structured: false };
+    };
+    Facts {
+        thinking: match version {
+            old if old < (3, 7) => Thinking::Never,
+            old if old < (4, 6) => Thinking::Budget,
+            _ => Thinking::Adaptive,
+        },
+        sampling: match version {
+            old if old < (4, 1) => Sampling::Both,
+            old if old < (4, 7) => Sampling::One,
+            _ => Sampling::Neither,
+        },
+        structured: version >= (4, 1),
+    }
+}
+
+/// The version in the name of one of Claude's models, in whatever order and with whatever marks its parts stand; a name without one is
+/// that of a model to come. `None`: it is not Claude's.
+fn version(model: &str) -> Option<(u8, u8)> {
+    let name = model.to_ascii_lowercase();
+    let (_, behind) = name.split_once("claude")?;
+    // Two digits at most: dates are longer.
+    let number = |word: &str| if word.len() <= 2 { word.parse::<u8>().ok() } else { None };
+    let mut words = behind.split(|char: char| !char.is_ascii_alphanumeric());
+    let major = words.find_map(|word| number(word.strip_prefix('v').unwrap_or(word)));
+    Some(major.map_or((u8::MAX, 0), |major| (major, words.next().and_then(number).unwrap_or(0))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_off_names() {
+        for (name, expected) in [
+            ("claude-sonnet-4-20250514", Some((4, 0))),
+            ("claude-opus-4-1-20250805", Some((4, 1))),
+            ("claude-opus-4-1", Some((4, 1))),
+            ("claude-haiku-4-5-20251001", Some((4, 5))),
+            ("claude-sonnet-4-0", Some((4, 0))),
+            ("claude-3-5-sonnet-20241022", Some((3, 5))),
+            ("claude-3-7-sonnet-latest", Some((3, 7))),
+            ("claude-3-opus-20240229", Some((3, 0))),
+            ("claude-2.1", Some((2, 1))),
+            ("claude-instant-1.2", Some((1, 2))),
+            ("anthropic/claude-3.7-sonnet", Some((3, 7))),
+            ("us.anthropic.claude-opus-4-6-v1", Some((4, 6))),
+            ("anthropic.claude-3-5-sonnet-20240620-v1:0", Some((3, 5))),
+            ("anthropic.claude-v2:1", Some((2, 1))),
+            ("Claude-Opus-4@20250514", Some((4, 0))),
+            ("claude-sonnet-5", Some((5, 0))),
+            ("claude-opus-10-12", Some((10, 12))),
+            ("claude", Some((u8::MAX, 0))),
+            ("claude-next-20290101", Some((u8::MAX, 0))),
+            ("glm-4.6", None),
+            ("", None),
+        ] {
+            assert_eq!(version(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_each_kind_takes() {
+        let facts = |name| {
+            let Facts { thinking, sampling, structured } = facts(name);
+            (thinking, sampling, structured)
+        };
+        for name in ["claude-2.1", "claude-3-5-haiku-latest"] {
+            assert_eq!(facts(name), (Thinking::Never, Sampling::Both, false), "{name}");
+        }
+        for name in ["claude-3-7-sonnet-latest", "claude-sonnet-4-20250514", "kimi-k2"] {
+            assert_eq!(facts(name), (Thinking::Budget, Sampling::Both, false), "{name}");
+        }
+        for name in ["claude-opus-4-1", "claude-sonnet-4-5", "claude-haiku-4-5"] {
+            assert_eq!(facts(name), (Thinking::Budget, Sampling::One, true), "{name}");
+        }
+        assert_eq!(facts("claude-opus-4-6"), (Thinking::Adaptive, Sampling::One, true));
+        for name in ["claude-opus-4-7", "claude-sonnet-5", "claude-next"] {
+            assert_eq!(facts(name), (Thinking::Adaptive, Sampling::Neither, true), "{name}");
+        }
+    }
 }

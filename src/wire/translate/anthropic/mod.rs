@@ -6,9 +6,12 @@ mod read_request;
 mod read_settings;
 mod read_stream;
 mod read_usage;
+mod thinking;
 mod write_reply;
 mod write_request;
 mod write_stream;
+mod write_tools;
+mod write_turns;
 mod write_usage;
 
 pub(super) use read_reply::read_reply;

@@ -1,9 +1,13 @@
 //! OpenAI's chat completions: what its requests, replies and events say, and how the form is written in its words.
 
 mod completion;
+mod members;
+mod read_messages;
+mod read_parts;
 mod read_reply;
 mod read_request;
 mod read_stream;
+mod read_tools;
 mod read_usage;
 mod schema;
 mod write_messages;

@@ -1,0 +1,72 @@
+//! Whether and how a model is told to think: what was asked for, as far as the model and the rest of the request allow it.
+
+use crate::wire::translate::claude::{Facts, Thinking};
+use crate::wire::translate::form::{Content, Effort, Reasoning, Request, Role};
+use crate::wire::translate::loss::Setting;
+use crate::wire::translate::{DEFAULT_MAX_TOKENS, Far};
+
+/// The least budget that the provider takes, tokens.
+const LEAST_BUDGET: u64 = 1_024;
+
+/// How a model is told to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Think {
+    /// At most so many tokens.
+    Budget(u64),
+    /// As it sees fit, or this hard.
+    Adaptive(Option<Effort>),
+}
+
+impl Think {
+    /// The word of `output_config.effort`, if there is to be one.
+    pub(super) fn effort(self) -> Option<&'static str> {
+        match self {
+            Self::Adaptive(Some(effort)) => Some(match effort {
+                Effort::Minimal | Effort::Low => "low",
+                Effort::XHigh | Effort::Max => "max",
+                Effort::Medium | Effort::High => effort.as_str(),
+            }),
+            Self::Adaptive(None) | Self::Budget(_) => None,
+        }
+    }
+}
+
+/// Decides it. Beside a forced call (`forced`) there is no thinking: what must be called is the harder wish.
+pub(super) fn think(request: &Request<'_>, far: &Far, facts: Facts, forced: bool, lose: &mut dyn FnMut(Setting)) -> Option<Think> {
+    let effort = match request.reasoning? {
+        Reasoning::Off => return None,
+        Reasoning::On(effort) => effort,
+        Reasoning::Budget(tokens) => Some(Effort::of_budget(tokens)),
+    };
+    let think = match facts.thinking {
+        _ if forced => None,
+        Thinking::Never => None,
+        Thinking::Budget if ends_in_calls_without_thought(request) => None,
+        Thinking::Budget => budget(request, far).filter(|tokens| *tokens >= LEAST_BUDGET).map(Think::Budget),
+        Thinking::Adaptive => Some(Think::Adaptive(effort)),
+    };
+    if think.is_none() {
+        lose(Setting::Reasoning);
+    }
+    think
+}
+
+/// The budget asked for, but never so much that no room is left for the answer.
+fn budget(request: &Request<'_>, far: &Far) -> Option<u64> {
+    let wanted = match request.reasoning? {
+        Reasoning::Off => return None,
+        Reasoning::On(effort) => effort.unwrap_or(Effort::Medium).budget(),
+        Reasoning::Budget(tokens) => tokens,
+    };
+    let limit = request.max_output.or(far.model_limit).unwrap_or(DEFAULT_MAX_TOKENS);
+    Some(wanted.min(limit - limit.div_ceil(5)))
+}
+
+/// Whether the model's last turn has calls, but not the thinking that led to them: with thinking on, the provider would refuse that.
+fn ends_in_calls_without_thought(request: &Request<'_>) -> bool {
+    let last = request.turns.iter().rfind(|turn| turn.role == Role::Assistant);
+    last.is_some_and(|turn| {
+        turn.parts.iter().any(|part| matches!(part.content, Content::Call(_)))
+            && !turn.parts.iter().any(|part| matches!(part.content, Content::Thought(_)))
+    })
+}
