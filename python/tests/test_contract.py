@@ -101,6 +101,7 @@ def test_the_import() -> None:
         ("quickstart.py --mock", "openai"),
         ("anthropic_client.py --mock", "anthropic"),
         ("streaming.py --mock", "anthropic"),
+        ("one_client.py --mock", "openai"),
         ("five_cents.py", "anthropic"),
         ("test_manual.py openai --mock", "openai"),
         ("test_manual.py openai", "openai"),

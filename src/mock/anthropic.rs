@@ -4,31 +4,34 @@
 
 use super::answer::{Answer, Ask, Frame, Frames, Problem, Tokens};
 use super::encode;
-use super::openai::text_of;
+use super::openai::{all_text, text_of};
+use super::rules;
+use super::scene::{self, Event, Scene};
 use super::schema;
 use super::speech::{self, Choice, Speech, Tool, ToolCall, Wanted};
 use super::text::{self, CacheMark, Counter, Finish, Pieces};
 use crate::call::Protocol;
 use serde_json::{Value, json};
 
-/// The least thinking budget.
-const MIN_THINKING: u64 = 1024;
-
 /// `POST /v1/messages`. `seen` tells whether the prompt up to a cache mark was sent before, and remembers it.
 pub(super) fn messages(ask: &Ask<'_>, seen: impl FnOnce(CacheMark) -> bool) -> Result<Answer, Problem> {
     let model = model(ask)?;
     let limit = ask.field("max_tokens").as_u64().ok_or_else(|| required("max_tokens"))?;
     let messages = checked_messages(ask)?;
+    rules::anthropic::reply(ask, &signed)?;
     let tools = tools(ask.field("tools"));
     let tool_choice = ask.field("tool_choice");
-    let parallel = tool_choice["disable_parallel_tool_use"] == false;
+    let parallel = tool_choice["disable_parallel_tool_use"].as_bool().map(|disabled| !disabled);
+    let scene = scene(messages);
+    let thinking = matches!(ask.field("thinking")["type"].as_str(), Some("enabled" | "adaptive"));
     let said = speech::speak(Wanted {
         words: ask.words,
         limit: Some(limit),
         stops: ask.strings("stop_sequences"),
         structured: structured(ask),
-        calls: speech::calls(&tools, &choice(tool_choice), last_text(messages), parallel)?,
-        thinking: thinking(ask, limit)?,
+        calls: speech::calls(&tools, &choice(tool_choice), &scene, parallel)?,
+        thought: thinking.then(|| scene.thought()),
+        before: scene.seen(),
         reasoning: 0,
     });
     let counter = count(ask);
@@ -41,6 +44,7 @@ pub(super) fn messages(ask: &Ask<'_>, seen: impl FnOnce(CacheMark) -> bool) -> R
 pub(super) fn count_tokens(ask: &Ask<'_>) -> Result<Answer, Problem> {
     model(ask)?;
     checked_messages(ask)?;
+    rules::anthropic::count(ask, &signed)?;
     Ok(Answer::json(&json!({"input_tokens": count(ask).tokens()})))
 }
 
@@ -83,36 +87,41 @@ fn choice(value: &Value) -> Choice {
     }
 }
 
-/// The user's last text; `None` after a tool's result.
-fn last_text(messages: &[Value]) -> Option<&str> {
-    let content = &messages.last()?["content"];
-    let result = content.as_array().is_some_and(|blocks| blocks.iter().any(|block| block["type"] == "tool_result"));
-    if result { None } else { Some(text_of(content)) }
+/// How a conversation stands.
+fn scene(messages: &[Value]) -> Scene {
+    Scene::of(messages.iter().flat_map(|message| {
+        let blocks = message["content"].as_array().into_iter().flatten();
+        if message["role"] == "assistant" {
+            let calls = blocks.filter(|block| block["type"] == "tool_use").filter_map(|block| block["name"].as_str());
+            return calls.map(|name| Event::Called(name.to_owned())).chain(std::iter::once(Event::Turn)).collect();
+        }
+        let said = message["content"].as_str().map(|text| Event::Asked(text.to_owned()));
+        said.into_iter().chain(blocks.flat_map(told)).collect::<Vec<_>>()
+    }))
+}
+
+/// What a block of the user's tells; a tool's result may show something as well.
+fn told(block: &Value) -> Vec<Event> {
+    let source = &block["source"];
+    let text = |name: &str| source[name].as_str().unwrap_or_default();
+    match (block["type"].as_str(), text("type")) {
+        (Some("text"), _) => vec![Event::Asked(text_of(&json!([block])).to_owned())],
+        (Some("image"), "base64") => vec![Event::Shown(scene::picture(text("media_type"), text("data")))],
+        (Some("image"), "url") => vec![Event::Shown(format!("a picture at {}", text("url")))],
+        (Some("document"), "base64") => vec![Event::Shown(scene::document(block["title"].as_str(), text("data")))],
+        (Some("tool_result"), _) => {
+            let content = &block["content"];
+            let shown = content.as_array().into_iter().flatten().filter(|part| part["type"] != "text").flat_map(told);
+            std::iter::once(Event::Result(all_text(content))).chain(shown).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The JSON reply that an output format asks for.
 fn structured(ask: &Ask<'_>) -> Option<String> {
     let format = [&ask.field("output_config")["format"], ask.field("output_format")].into_iter().find(|format| !format.is_null())?;
     (format["type"] == "json_schema").then(|| schema::minimal(&format["schema"]).to_string())
-}
-
-/// Whether thinking is on; a budget must leave room for a reply.
-fn thinking(ask: &Ask<'_>, limit: u64) -> Result<bool, Problem> {
-    let thinking = ask.field("thinking");
-    match thinking["type"].as_str() {
-        Some("adaptive") => Ok(true),
-        Some("enabled") => match thinking["budget_tokens"].as_u64() {
-            Some(budget) if budget >= limit => {
-                Err(Problem::field("max_tokens", "`max_tokens` must be greater than `thinking.budget_tokens`."))
-            }
-            Some(budget) if budget >= MIN_THINKING => Ok(true),
-            _ => {
-                let why = "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024";
-                Err(Problem::field("thinking", why))
-            }
-        },
-        _ => Ok(false),
-    }
 }
 
 /// Counts the prompt in the order in which it is cached: tools, system, messages.
@@ -160,7 +169,12 @@ fn stop_reason(finish: &Finish) -> Value {
     json!({"stop_reason": reason, "stop_sequence": sequence})
 }
 
-/// What a thought is signed with; only its being there and opaque matters.
+/// Whether a thought bears its own signature.
+fn signed(thought: &str, given: &str) -> bool {
+    signature(thought) == given
+}
+
+/// What a thought is signed with. No secret: it shows that a thought came back as it was said.
 fn signature(thought: &str) -> String {
     encode::base64(format!("mock-signature:{}", encode::digest(thought)).as_bytes())
 }
@@ -171,7 +185,7 @@ fn tool_use(ask: &Ask<'_>, nth: usize, call: &ToolCall, input: Value) -> Value {
 
 fn whole(ask: &Ask<'_>, mut head: Value, said: &Speech, tokens: Tokens) -> Answer {
     let mut content = Vec::new();
-    if let Some(thought) = said.thought {
+    if let Some(thought) = &said.thought {
         content.push(json!({"type": "thinking", "thinking": thought, "signature": signature(thought)}));
     }
     if said.calls.is_empty() {
@@ -218,7 +232,7 @@ fn blocks(ask: &Ask<'_>, said: Speech) -> Vec<Block> {
     let mut blocks = Vec::new();
     if let Some(thought) = said.thought {
         let begin = json!({"type": "thinking", "thinking": "", "signature": ""});
-        blocks.push(Block { begin, kind: "thinking_delta", field: "thinking", text: thought.to_owned(), signed: true });
+        blocks.push(Block { begin, kind: "thinking_delta", field: "thinking", text: thought, signed: true });
     }
     if said.calls.is_empty() {
         let begin = json!({"type": "text", "text": ""});
@@ -355,7 +369,7 @@ mod tests {
     #[test]
     fn a_stream_assembles_to_the_whole_message() {
         let thinking = json!({"max_tokens": 2000, "thinking": {"type": "enabled", "budget_tokens": 1024}});
-        let tools = json!({"tools": [tool(), {"name": "clock", "input_schema": {}}],
+        let tools = json!({"tools": [tool(), {"name": "clock", "input_schema": {"type": "object"}}],
             "tool_choice": {"type": "any", "disable_parallel_tool_use": false}});
         for more in [json!({}), json!({"max_tokens": 2}), thinking, tools] {
             let whole = reply(ask(more.clone()), unseen).expect("a reply");
@@ -381,15 +395,18 @@ mod tests {
 
     #[test]
     fn tokens_are_counted_as_they_are_billed() {
-        let counted = reply(ask(json!({"system": "Be brief."})), count_tokens).expect("a count");
+        let mut body = ask(json!({"system": "Be brief."}));
+        body.as_object_mut().and_then(|body| body.remove("max_tokens"));
+        let counted = reply(body, count_tokens).expect("a count");
         let billed = reply(ask(json!({"system": "Be brief."})), unseen).expect("a reply");
         assert_eq!(counted["input_tokens"], billed["usage"]["input_tokens"]);
     }
 
     #[test]
     fn structured_replies_satisfy_their_schema() {
-        let format = json!({"format": {"type": "json_schema", "schema": {"type": "object", "required": ["a"]}}});
-        let body = reply(ask(json!({"output_config": format})), unseen).expect("a reply");
+        let schema = json!({"type": "object", "required": ["a"], "additionalProperties": false});
+        let format = json!({"format": {"type": "json_schema", "schema": schema}});
+        let body = reply(ask(json!({"model": "claude-sonnet-4-5", "output_config": format})), unseen).expect("a reply");
         assert_eq!(body["content"][0]["text"], "{\"a\":\"mock\"}");
     }
 }

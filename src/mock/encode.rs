@@ -20,6 +20,32 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes of standard base64 with padding; `None` if a text is none.
+pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=').as_bytes();
+    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    for group in digits.chunks(4) {
+        let word = group.iter().try_fold(0u32, |word, digit| Some(word << 6 | value_of(*digit)?))? << (6 * (4 - group.len()));
+        bytes.extend_from_slice(&word.to_be_bytes()[1..group.len()]);
+    }
+    Some(bytes)
+}
+
+fn value_of(digit: u8) -> Option<u32> {
+    let value = match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    };
+    Some(u32::from(value))
+}
+
 /// A short digest of a text, 16 hexadecimal digits; for names, not for security.
 pub(super) fn digest(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
@@ -104,6 +130,10 @@ mod tests {
     fn base64_of_rfc_4648() {
         for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")] {
             assert_eq!(base64(plain.as_bytes()), text);
+            assert_eq!(from_base64(text).as_deref(), Some(plain.as_bytes()));
+        }
+        for text in ["Z", "Zg", "Zg=", "Z===", "Zm9v\n", "Zm-_", "Zg==Zg==", "data:,"] {
+            assert_eq!(from_base64(text), None, "{text}");
         }
     }
 

@@ -4,6 +4,8 @@
 //! as a model that always says the same would.
 
 use super::answer::{Answer, Ask, Frame, Frames, Problem, Tokens};
+use super::rules;
+use super::scene::{self, Event, Scene};
 use super::schema;
 use super::speech::{self, Choice, Speech, Tool, ToolCall, Wanted};
 use super::text::{self, Counter, Finish, Pieces};
@@ -14,6 +16,9 @@ const MAX_CHOICES: u64 = 128;
 
 /// The default output limit of `/v1/completions`.
 const COMPLETIONS_LIMIT: u64 = 16;
+
+/// Models of a compatible server that shows its thoughts, as `reasoning_content`.
+const SHOWS_THOUGHTS: &str = "deepseek-reasoner";
 
 /// From how many prompt tokens on a part of them counts as cached, and in which steps.
 const CACHED_FROM: u64 = 1024;
@@ -27,18 +32,22 @@ pub(super) fn chat(ask: &Ask<'_>) -> Result<Answer, Problem> {
         Value::Null => return Err(missing("messages")),
         _ => return Err(Problem::field("messages", "Invalid 'messages': expected a non-empty array of message objects.")),
     };
+    rules::openai::chat(ask)?;
     let choices = choices(ask)?;
     let limit = limit(ask, "max_completion_tokens")?.or(limit(ask, "max_tokens")?);
     let tools = tools(ask.field("tools"), "function");
     let choice = choice(ask.field("tool_choice"));
+    let scene = scene(messages);
+    let thought = model.starts_with(SHOWS_THOUGHTS).then(|| scene.thought());
     let said = speech::speak(Wanted {
         words: ask.words,
         limit,
         stops: ask.strings("stop"),
         structured: structured(ask.field("response_format"), "json_schema"),
-        calls: speech::calls(&tools, &choice, last_text(messages), ask.flag("parallel_tool_calls"))?,
-        reasoning: reasoning(model, ask.field("reasoning_effort")),
-        thinking: false,
+        calls: speech::calls(&tools, &choice, &scene, ask.field("parallel_tool_calls").as_bool())?,
+        reasoning: if thought.is_some() { 0 } else { reasoning(model, ask.field("reasoning_effort")) },
+        thought,
+        before: scene.seen(),
     });
     let tokens = usage(&["messages", "tools", "response_format"], ask, &said, choices);
     let reply = Reply { head: head(ask, "chatcmpl-", model), said, tokens, choices, include_usage: include_usage(ask) };
@@ -76,6 +85,9 @@ fn chat_whole(reply: Reply) -> Answer {
     if !said.calls.is_empty() {
         message["content"] = Value::Null;
         message["tool_calls"] = said.calls.iter().enumerate().map(|(nth, call)| tool_call(&reply.head, nth, call)).collect();
+    }
+    if let Some(thought) = &said.thought {
+        message["reasoning_content"] = json!(thought);
     }
     let choice = |index| json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish_reason(&said.finish)});
     let choices: Vec<Value> = (0..reply.choices).map(choice).collect();
@@ -127,13 +139,16 @@ fn chat_stream(reply: Reply) -> Answer {
 /// Pieces of the reply in one streamed choice.
 fn carriers(said: &Speech) -> usize {
     let arguments: usize = said.calls.iter().map(|call| Pieces::count_of(&call.arguments)).sum();
-    Pieces::count_of(&said.text) + arguments
+    let thought = said.thought.as_deref().map_or(0, Pieces::count_of);
+    thought + Pieces::count_of(&said.text) + arguments
 }
 
 fn chat_steps(head: &Value, said: Speech) -> impl Iterator<Item = Step> + use<> {
     let content = if said.calls.is_empty() { json!("") } else { Value::Null };
     let first = Step::new(json!({"role": "assistant", "content": content, "refusal": null}));
     let last = Step { finish: json!(finish_reason(&said.finish)), ..Step::new(json!({})) };
+    let thought = Pieces::new(said.thought.unwrap_or_default())
+        .map(|piece| Step::carrying(json!({"content": null, "reasoning_content": piece}), piece));
     let words = Pieces::new(said.text).map(|piece| Step::carrying(json!({"content": piece}), piece));
     let ids: Vec<String> = (0..said.calls.len()).map(|nth| call_id(head, nth)).collect();
     let calls = said.calls.into_iter().zip(ids).enumerate().flat_map(|(index, (call, id))| {
@@ -144,7 +159,7 @@ fn chat_steps(head: &Value, said: Speech) -> impl Iterator<Item = Step> + use<> 
         });
         std::iter::once(Step::new(json!({"tool_calls": [begin]}))).chain(pieces)
     });
-    std::iter::once(first).chain(words).chain(calls).chain(std::iter::once(last))
+    std::iter::once(first).chain(thought).chain(words).chain(calls).chain(std::iter::once(last))
 }
 
 fn chunk(head: &Value, choice: &Value, include_usage: bool) -> Frame {
@@ -262,13 +277,49 @@ pub(super) fn choice(value: &Value) -> Choice {
     }
 }
 
-/// The text of the last message, if the user wrote it; `None` after a tool's result.
-fn last_text(messages: &[Value]) -> Option<&str> {
-    let last = messages.last()?;
-    if last["role"] == "tool" || last["role"] == "function" {
-        return None;
+/// How a conversation stands.
+fn scene(messages: &[Value]) -> Scene {
+    Scene::of(messages.iter().flat_map(|message| match message["role"].as_str() {
+        Some("assistant") => {
+            let calls = message["tool_calls"].as_array().into_iter().flatten().filter_map(|call| call["function"]["name"].as_str());
+            calls.map(|name| Event::Called(name.to_owned())).chain(std::iter::once(Event::Turn)).collect()
+        }
+        Some("tool" | "function") => vec![Event::Result(all_text(&message["content"]))],
+        Some("user") => {
+            let parts = message["content"].as_array().into_iter().flatten();
+            let text = Some(text_of(&message["content"])).filter(|text| !text.is_empty());
+            parts.filter_map(shown).chain(text.map(|text| Event::Asked(text.to_owned()))).collect()
+        }
+        _ => Vec::new(),
+    }))
+}
+
+/// What a part shows, if it is a picture or a document.
+fn shown(part: &Value) -> Option<Event> {
+    let in_words = match part["type"].as_str()? {
+        "image_url" => {
+            let url = part["image_url"]["url"].as_str()?;
+            match rules::data_url(url) {
+                Some((media_type, content)) => scene::picture(media_type, content),
+                None => format!("a picture at {url}"),
+            }
+        }
+        "file" => {
+            let (_, content) = rules::data_url(part["file"]["file_data"].as_str()?)?;
+            scene::document(part["file"]["filename"].as_str(), content)
+        }
+        _ => return None,
+    };
+    Some(Event::Shown(in_words))
+}
+
+/// All texts of a content.
+pub(super) fn all_text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n"),
+        _ => String::new(),
     }
-    Some(text_of(&last["content"]))
 }
 
 /// A content's text: the string, or the last text among its parts.
@@ -440,9 +491,33 @@ mod tests {
 
     #[test]
     fn a_result_of_a_tool_is_answered_in_words() {
-        let messages = json!([{"role": "user", "content": "weather?"}, {"role": "tool", "tool_call_id": "c", "content": "sunny"}]);
+        let messages = json!([{"role": "user", "content": "weather?"}, {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "sunny"}]);
         let body = reply(weather(json!({"messages": messages, "tool_choice": "required"})), chat).expect("a reply");
         assert_eq!(body["choices"][0]["finish_reason"], "stop");
+        let said = body["choices"][0]["message"]["content"].as_str().expect("a text");
+        assert!(said.starts_with("The tools said: sunny. Hello!"), "{said}");
+    }
+
+    #[test]
+    fn a_compatible_server_shows_its_thoughts() {
+        let model = json!({"model": "deepseek-reasoner"});
+        let whole = reply(weather(model.clone()), chat).expect("a reply");
+        let (chunks, _) = streamed(weather(with(&model, json!({"stream": true}))), chat);
+        let said: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["reasoning_content"].as_str()).collect();
+        assert_eq!(whole["choices"][0]["message"]["reasoning_content"], speech::THOUGHT);
+        assert_eq!((said.as_str(), &whole["choices"][0]["finish_reason"]), (speech::THOUGHT, &json!("tool_calls")));
+        assert_eq!(whole["usage"]["completion_tokens_details"]["reasoning_tokens"], text::tokens_of(speech::THOUGHT));
+    }
+
+    #[test]
+    fn a_picture_is_told_by_its_measures() {
+        let parts = json!([{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlh"}},
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}}]);
+        let body = reply(hello(json!({"messages": [{"role": "user", "content": parts}]})), chat).expect("a reply");
+        let said = body["choices"][0]["message"]["content"].as_str().expect("a text");
+        assert!(said.starts_with("I see an image/gif of 6 bytes. I see a document of 3 bytes named a.pdf. Hello!"), "{said}");
     }
 
     #[test]

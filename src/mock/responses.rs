@@ -5,6 +5,7 @@
 
 use super::answer::{Answer, Ask, Frame, Frames, Problem, Tokens};
 use super::openai;
+use super::scene::{Event, Scene};
 use super::speech::{self, Speech, ToolCall, Wanted};
 use super::text::{Finish, Pieces};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ pub(super) fn responses(ask: &Ask<'_>) -> Result<Answer, Problem> {
         words: ask.words,
         limit: openai::limit(ask, "max_output_tokens")?,
         structured: openai::structured(&ask.field("text")["format"], ""),
-        calls: speech::calls(&tools, &choice, last_text(ask.field("input")), ask.flag("parallel_tool_calls"))?,
+        calls: speech::calls(&tools, &choice, &scene(ask.field("input")), ask.field("parallel_tool_calls").as_bool())?,
         reasoning: openai::reasoning(model, &ask.field("reasoning")["effort"]),
         ..Wanted::default()
     });
@@ -34,10 +35,15 @@ pub(super) fn responses(ask: &Ask<'_>) -> Result<Answer, Problem> {
     Ok(Answer::metered(&ended(response, &said.finish, items, tokens), tokens))
 }
 
-/// The last text of the input, if the user wrote it; `None` after a function's result.
-fn last_text(input: &Value) -> Option<&str> {
-    let Some(last) = input.as_array().and_then(|items| items.last()) else { return Some(openai::text_of(input)) };
-    if last["type"] == "function_call_output" { None } else { Some(openai::text_of(&last["content"])) }
+/// How the conversation stands.
+fn scene(input: &Value) -> Scene {
+    let Some(items) = input.as_array() else { return Scene::of([Event::Asked(openai::text_of(input).to_owned())]) };
+    Scene::of(items.iter().map(|item| match item["type"].as_str() {
+        Some("function_call") => Event::Called(item["name"].as_str().unwrap_or_default().to_owned()),
+        Some("function_call_output") => Event::Result(openai::all_text(&item["output"])),
+        _ if item["role"] == "assistant" => Event::Turn,
+        _ => Event::Asked(openai::text_of(&item["content"]).to_owned()),
+    }))
 }
 
 /// The response as it stands when it begins.
@@ -231,7 +237,8 @@ mod tests {
     fn a_functions_result_is_answered_in_words() {
         let mut body = ask(json!({"tools": [{"type": "function", "name": "f"}], "tool_choice": "required"}));
         assert_eq!(reply(body.clone(), responses).map(|body| body["output"][0]["type"].clone()), Ok(json!("function_call")));
-        body["input"] = json!([{"type": "function_call_output", "call_id": "c", "output": "1"}]);
+        body["input"] = json!([{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "1"}]);
         assert_eq!(reply(body, responses).map(|body| body["output"][0]["type"].clone()), Ok(json!("message")));
     }
 

@@ -3,6 +3,7 @@
 //! The builders of both protocols ask for a [`Speech`] and put it into their shapes.
 
 use super::answer::Problem;
+use super::scene::Scene;
 use super::schema;
 use super::text::{self, Finish};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use serde_json::Value;
 const MAX_CALLS: usize = 8;
 
 /// What a shown thought says.
-const THOUGHT: &str = "The mock needs no thought: every reply of it is the same.";
+pub(super) const THOUGHT: &str = "The mock needs no thought: every reply of it is the same.";
 
 /// A tool that a request offers.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,25 +45,33 @@ pub(super) struct ToolCall {
     pub(super) arguments: String,
 }
 
-/// The calls that answer a request; none: it is answered in words. `last_text` is the user's last text, `None` after a tool's result.
+/// The calls that answer a request; none: it is answered in words. `parallel` is what the request says about several calls at once.
 ///
-/// One call, of the first tool; of several, when `parallel` asks for that.
-pub(super) fn calls(tools: &[Tool], choice: &Choice, last_text: Option<&str>, parallel: bool) -> Result<Vec<ToolCall>, Problem> {
-    let Some(last_text) = last_text else { return Ok(Vec::new()) };
-    let asked = || {
-        let text = last_text.to_lowercase();
-        ["tool", "weather"].iter().any(|word| text.contains(word)) || tools.iter().any(|tool| text.contains(&tool.name.to_lowercase()))
+/// One call, of the first tool; of several, when `parallel` or the user's text asks for that; one after the other when the text has the
+/// word `then`, or a tool must be called in any case.
+pub(super) fn calls(tools: &[Tool], choice: &Choice, scene: &Scene, parallel: Option<bool>) -> Result<Vec<ToolCall>, Problem> {
+    let in_turn = scene.asks("then");
+    if let Choice::Named(name) = choice {
+        let named = tools.iter().find(|tool| tool.name == *name);
+        let named = named.ok_or_else(|| Problem::field("tool_choice", format!("Tool choice '{name}' not found in 'tools' parameter.")))?;
+        return Ok(if scene.answered { Vec::new() } else { vec![call(named)] });
+    }
+    let wanted = match choice {
+        Choice::Auto if scene.answered => in_turn && asked_for(tools, &scene.asked),
+        Choice::Auto => asked_for(tools, &scene.asked),
+        Choice::Always => true,
+        Choice::Never | Choice::Named(_) => false,
     };
-    let called: Vec<&Tool> = match choice {
-        Choice::Never => Vec::new(),
-        Choice::Auto if !asked() => Vec::new(),
-        Choice::Auto | Choice::Always => tools.iter().take(if parallel { MAX_CALLS } else { 1 }).collect(),
-        Choice::Named(name) => {
-            let named = tools.iter().find(|tool| tool.name == *name);
-            vec![named.ok_or_else(|| Problem::field("tool_choice", format!("Tool choice '{name}' not found in 'tools' parameter.")))?]
-        }
-    };
-    Ok(called.into_iter().map(call).collect())
+    let both = parallel.unwrap_or_else(|| scene.asks("both") || scene.asks("parallel"));
+    let most = if both && !in_turn { MAX_CALLS } else { 1 };
+    let left = tools.iter().filter(|tool| !(scene.answered && scene.called.contains(&tool.name)));
+    Ok(if wanted { left.take(most).map(call).collect() } else { Vec::new() })
+}
+
+/// Whether a text asks for one of the tools.
+fn asked_for(tools: &[Tool], text: &str) -> bool {
+    let text = text.to_lowercase();
+    ["tool", "weather"].iter().any(|word| text.contains(word)) || tools.iter().any(|tool| text.contains(&tool.name.to_lowercase()))
 }
 
 fn call(tool: &Tool) -> ToolCall {
@@ -85,15 +94,17 @@ pub(super) struct Wanted {
     pub(super) calls: Vec<ToolCall>,
     /// Tokens of hidden reasoning to account for.
     pub(super) reasoning: u64,
-    /// Whether a thought is shown.
-    pub(super) thinking: bool,
+    /// A thought to be shown.
+    pub(super) thought: Option<String>,
+    /// What stands before a text that is not structured.
+    pub(super) before: String,
 }
 
 /// One reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Speech {
     /// The thought before it, if one was asked for.
-    pub(super) thought: Option<&'static str>,
+    pub(super) thought: Option<String>,
     /// The text; empty where tools are called.
     pub(super) text: String,
     /// The tools it calls.
@@ -102,25 +113,25 @@ pub(super) struct Speech {
     pub(super) finish: Finish,
     /// Tokens, reasoning included; never above the limit.
     pub(super) output: u64,
-    /// Tokens of reasoning.
+    /// Tokens of reasoning, shown or not.
     pub(super) reasoning: u64,
 }
 
 /// Says it. Reasoning takes at most half of the limit, so that something is left to say.
 pub(super) fn speak(wanted: Wanted) -> Speech {
     let half = wanted.limit.map_or(u64::MAX, |limit| limit / 2);
-    let thought = wanted.thinking.then_some(THOUGHT).filter(|thought| text::tokens_of(thought) <= half);
-    let reasoning = wanted.reasoning.min(half);
-    let before = reasoning + thought.map_or(0, text::tokens_of);
+    let thought = wanted.thought.filter(|thought| text::tokens_of(thought) <= half);
+    let shown = thought.as_deref().map_or(0, text::tokens_of);
+    let before = wanted.reasoning.min(half - shown) + shown;
     let left = wanted.limit.map(|limit| limit.saturating_sub(before));
     if !wanted.calls.is_empty() {
         let (calls, finish, output) = limited(wanted.calls, left);
-        return Speech { thought, text: String::new(), calls, finish, output: before + output, reasoning };
+        return Speech { thought, text: String::new(), calls, finish, output: before + output, reasoning: before };
     }
-    let text = wanted.structured.unwrap_or_else(|| text::sentence(wanted.words));
+    let text = wanted.structured.unwrap_or_else(|| wanted.before + &text::sentence(wanted.words));
     let (text, finish) = text::cut(text, &wanted.stops, left);
     let output = before + text::tokens_of(&text);
-    Speech { thought, text, calls: Vec::new(), finish, output, reasoning }
+    Speech { thought, text, calls: Vec::new(), finish, output, reasoning: before }
 }
 
 /// Cuts the arguments of calls where the limit is reached; a real model stops there too.
@@ -145,6 +156,7 @@ fn limited(calls: Vec<ToolCall>, limit: Option<u64>) -> (Vec<ToolCall>, Finish, 
 
 #[cfg(test)]
 mod tests {
+    use super::super::scene::Event;
     use super::*;
     use serde_json::json;
 
@@ -153,26 +165,47 @@ mod tests {
         vec![Tool { name: "get_weather".into(), schema }, Tool { name: "clock".into(), schema: Value::Null }]
     }
 
+    /// A conversation that begins with this text; what was called since has been answered.
+    fn scene(text: &str, called: &[&str]) -> Scene {
+        let since = called.iter().flat_map(|name| [Event::Called((*name).into()), Event::Turn, Event::Result("1".into())]);
+        Scene::of(std::iter::once(Event::Asked(text.into())).chain(since))
+    }
+
     #[test]
     fn tools_are_called_when_asked_for() {
-        let names = |choice: &Choice, text: Option<&str>, parallel| -> Vec<String> {
-            calls(&tools(), choice, text, parallel).expect("known tools").into_iter().map(|call| call.name).collect()
+        let names = |choice: &Choice, text: &str, called: &[&str], parallel| -> Vec<String> {
+            calls(&tools(), choice, &scene(text, called), parallel).expect("known tools").into_iter().map(|call| call.name).collect()
         };
-        let (none, first, both) =
-            (Vec::<String>::new(), vec!["get_weather".to_owned()], vec!["get_weather".to_owned(), "clock".to_owned()]);
-        assert_eq!(names(&Choice::Auto, Some("hello"), false), none);
-        assert_eq!(names(&Choice::Auto, Some("What is the Weather?"), false), first);
-        assert_eq!(names(&Choice::Auto, Some("ask the clock"), true), both);
-        assert_eq!(names(&Choice::Always, Some("hello"), false), first);
-        assert_eq!(names(&Choice::Always, None, false), none);
-        assert_eq!(names(&Choice::Never, Some("weather"), false), none);
-        assert_eq!(names(&Choice::Named("clock".into()), Some("hello"), true), both[1..]);
-        assert_eq!(calls(&tools(), &Choice::Named("x".into()), Some(""), false).map_err(|problem| problem.status), Err(400));
+        let (none, first, second, both) = (&[][..], &["get_weather"][..], &["clock"][..], &["get_weather", "clock"][..]);
+        let named = Choice::Named("clock".into());
+        let table = [
+            (Choice::Auto, "hello", none, None, none),
+            (Choice::Auto, "What is the Weather?", none, None, first),
+            (Choice::Auto, "What is the Weather?", first, None, none),
+            (Choice::Auto, "ask the clock", none, Some(true), both),
+            (Choice::Auto, "ask both tools", none, None, both),
+            (Choice::Auto, "ask both tools", both, None, none),
+            (Choice::Auto, "ask both tools", none, Some(false), first),
+            (Choice::Auto, "the weather, then the clock", none, Some(true), first),
+            (Choice::Auto, "the weather, then the clock", first, None, second),
+            (Choice::Auto, "the weather, then the clock", both, None, none),
+            (Choice::Always, "hello", none, None, first),
+            (Choice::Always, "hello", first, None, second),
+            (Choice::Always, "hello", both, None, none),
+            (Choice::Never, "weather", none, None, none),
+            (named.clone(), "hello", none, Some(true), second),
+            (named, "hello", second, None, none),
+        ];
+        for (choice, text, called, parallel, expected) in table {
+            assert_eq!(names(&choice, text, called, parallel), expected, "{choice:?} {text} {called:?} {parallel:?}");
+        }
+        let unknown = calls(&tools(), &Choice::Named("x".into()), &scene("", &[]), None);
+        assert_eq!(unknown.map_err(|problem| problem.status), Err(400));
     }
 
     #[test]
     fn arguments_satisfy_the_schema() {
-        let called = calls(&tools(), &Choice::Always, Some(""), true).expect("known tools");
+        let called = calls(&tools(), &Choice::Always, &scene("", &[]), Some(true)).expect("known tools");
         assert_eq!(called[0].arguments, "{\"city\":\"mock\"}");
         assert_eq!(called[1].arguments, "{}");
     }
@@ -181,10 +214,10 @@ mod tests {
     fn output_never_exceeds_the_limit() {
         for limit in 0..60 {
             for calling in [false, true] {
-                let calls = if calling { calls(&tools(), &Choice::Always, Some(""), true).expect("known tools") } else { Vec::new() };
-                let said = speak(Wanted { words: 30, limit: Some(limit), calls, reasoning: 64, thinking: false, ..Wanted::default() });
+                let calls = if calling { tools().iter().map(call).collect() } else { Vec::new() };
+                let said = speak(Wanted { words: 30, limit: Some(limit), calls, reasoning: 64, ..Wanted::default() });
                 assert!(said.output <= limit, "{limit} {said:?}");
-                let said = speak(Wanted { words: 30, limit: Some(limit), thinking: true, ..Wanted::default() });
+                let said = speak(Wanted { words: 30, limit: Some(limit), thought: Some(THOUGHT.into()), ..Wanted::default() });
                 assert!(said.output <= limit, "{limit} {said:?}");
             }
         }

@@ -1,5 +1,6 @@
 //! ONE request, from the client's head to the settled outcome: [`Proxy::serve`], read from top to bottom.
 
+mod listing;
 mod money;
 mod translation;
 
@@ -25,6 +26,7 @@ use crate::wire::route::{self, Route, Table, Target, Way};
 use crate::wire::terms;
 use crate::wire::translate::Thoughts;
 use crate::wire::{headers, refusal, scan};
+use listing::Listing;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,6 +130,8 @@ pub(super) struct Routed<'a> {
     pub(super) asked_path: &'a str,
     /// How the reply is translated, where the request was.
     pub(super) translation: Option<Translation>,
+    /// What the router answers itself, after asking upstreams on its own behalf.
+    listing: Option<Listing<'a>>,
 }
 
 impl Routed<'_> {
@@ -213,6 +217,9 @@ impl Service for Proxy {
             client: &client,
             started,
         };
+        if let Some(listing) = &routed.listing {
+            return self.answer_listing(listing, &routed, &client, reply, &mut open);
+        }
         let watching = EndOnDrop;
         let relayed = match self.send(&routed, request, body, &client) {
             Ok(upstream_reply) => {
@@ -321,9 +328,15 @@ impl Proxy {
         let buffered = self.buffer(request, &target, body)?;
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
         let asked_path = target.path;
-        let (way, call, body, real_model) = self.route(request, target, buffered, assigned.as_deref())?;
-        let label = headers::agent_label(&request.headers);
-        let mut routed = Routed { call, body, assigned, agent, at: UnixMs(0), label, real_model, added: 0, asked_path, translation: None };
+        let (way, call, body, real_model, listing) = match self.about_models(request, &target, assigned.as_ref()) {
+            Some((call, listing)) => (Way::Plain, call, buffered, None, listing),
+            None => {
+                let (way, call, body, real_model) = self.route(request, target, buffered, assigned.as_deref())?;
+                (way, call, body, real_model, None)
+            }
+        };
+        let (at, label) = (UnixMs(0), headers::agent_label(&request.headers));
+        let mut routed = Routed { call, body, assigned, agent, at, label, real_model, added: 0, asked_path, translation: None, listing };
         match way {
             Way::Plain => {}
             Way::Translate => self.translate(&mut routed)?,

@@ -33,8 +33,10 @@ fn by_prefix_by_model_and_by_header() {
         (with_model("/anthropic/v1/messages", "claude-x"), "anthropic", "POST /v1/messages"),
         (with_model("/anthropic/v1/v1/messages", "some-new-name"), "anthropic", "POST /v1/messages"),
         (with_model("/v1/messages/count_tokens", "claude-x"), "anthropic", "POST /v1/messages/count_tokens"),
-        (Request::get("/v1/models"), "openai", "GET /v1/models"),
-        (version(Request::get("/v1/models")), "anthropic", "GET /v1/models"),
+        (Request::get("/v1/models/gpt-4o"), "openai", "GET /v1/models/gpt-4o"),
+        (version(Request::get("/v1/models/claude-x")), "anthropic", "GET /v1/models/claude-x"),
+        (Request::get("/v1/files"), "openai", "GET /v1/files"),
+        (version(Request::get("/v1/files")), "anthropic", "GET /v1/files"),
         (version(Request::get("/openai/v1/models")), "openai", "GET /v1/models"),
         (Request::get("/anthropic/v1/models?limit=5"), "anthropic", "GET /v1/models?limit=5"),
         (Request::get("/v1/messages/batches/b1"), "anthropic", "GET /v1/messages/batches/b1"),
@@ -50,7 +52,8 @@ fn by_prefix_by_model_and_by_header() {
 fn the_only_provider_takes_what_nothing_else_says() {
     let upstream = named("only");
     let router = Router::start(rig::anthropic(&upstream));
-    for request in [Request::get("/v1/models"), with_model("/v1/messages", "who-knows"), Request::new("DELETE", "/v1/files/x")] {
+    let version = Request::get("/v1/models").field("anthropic-version", "2023-06-01");
+    for request in [version, with_model("/v1/messages", "who-knows"), Request::new("DELETE", "/v1/files/x")] {
         assert_eq!(router.call(&request).json()["at"], "only");
     }
     assert_eq!(router.call(&with_model("/v1/embeddings", "who-knows")).error(), (400, "translation_unavailable".into()));

@@ -308,6 +308,34 @@ fn tokens_are_estimated_where_the_provider_does_not_count() {
     assert_eq!(router.call(&Request::post("/v1/messages/count_tokens", r#"{"model":"gpt-4o"}"#)).anthropic_error().0, 400);
 }
 
+#[test]
+fn lists_of_models_are_one_list_in_the_askers_words() {
+    let of_openai = r#"{"object":"list","data":[{"id":"gpt-4o","object":"model","created":1700000000,"owned_by":"system"}]}"#;
+    let of_anthropic = r#"{"data":[{"type":"model","id":"claude-x","display_name":"Claude X","created_at":"2024-02-29T00:00:00Z"}],"has_more":false,"first_id":"claude-x","last_id":"claude-x"}"#;
+    let one = r#"{"type":"model","id":"claude-x","display_name":"Claude X","created_at":"2024-02-29T00:00:00Z"}"#;
+    let openai = Upstream::saying(json(of_openai));
+    let anthropic = Upstream::answering(move |request| json(if request.head.first.contains("/v1/models/") { one } else { of_anthropic }));
+    let router = Router::both(&openai, &anthropic);
+    let ids = |reply: &Reply| {
+        let body = reply.json();
+        body["data"].as_array().unwrap_or_else(|| panic!("{body}")).iter().map(|model| model["id"].clone()).collect::<Vec<_>>()
+    };
+    let reply = router.call(&Request::get("/v1/models"));
+    assert_eq!((ids(&reply), reply.json()["object"].clone()), (vec![json!("gpt-4o"), json!("claude-x")], json!("list")));
+    let version = |path: &str| Request::get(path).field("anthropic-version", "2023-06-01");
+    let reply = router.call(&version("/v1/models"));
+    assert_eq!((ids(&reply), reply.json()["has_more"].clone()), (vec![json!("gpt-4o"), json!("claude-x")], json!(false)));
+    assert_eq!(reply.json()["data"][0]["type"], "model");
+    let reply = router.call(&Request::get("/v1/models/claude-x")).json();
+    assert_eq!((&reply["object"], &reply["created"]), (&json!("model"), &json!(1_709_164_800)), "{reply}");
+    assert_eq!(router.call(&Request::get("/openai/v1/models")).text(), of_openai, "byte for byte");
+    assert_eq!(router.settled(4), (4, 0, 0));
+    assert_eq!(router.inner().last_rows(9).len(), 4);
+    drop(anthropic);
+    let reply = router.call(&Request::get("/v1/models"));
+    assert_eq!((ids(&reply), reply.head.get("x-iron-unavailable").as_deref()), (vec![json!("gpt-4o")], Some("anthropic")));
+}
+
 /// The provider's connection ends at every byte of a reply in turn: it never looks whole before it is, and each call is settled once.
 fn cut_everywhere(raw: Vec<u8>, request: &Request, is_whole: impl Fn(&Reply) -> bool, ends_at: usize) {
     let length = Arc::new(AtomicUsize::new(0));

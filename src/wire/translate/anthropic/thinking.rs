@@ -1,7 +1,7 @@
 //! Whether and how a model is told to think: what was asked for, as far as the model and the rest of the request allow it.
 
 use crate::wire::translate::claude::{Facts, Thinking};
-use crate::wire::translate::form::{Content, Effort, Reasoning, Request, Role};
+use crate::wire::translate::form::{Content, Effort, Part, Reasoning, Request, Role};
 use crate::wire::translate::loss::Setting;
 use crate::wire::translate::{DEFAULT_MAX_TOKENS, Far};
 
@@ -62,11 +62,14 @@ fn budget(request: &Request<'_>, far: &Far) -> Option<u64> {
     Some(wanted.min(limit - limit.div_ceil(5)))
 }
 
-/// Whether the model's last turn has calls, but not the thinking that led to them: with thinking on, the provider would refuse that.
+/// Whether the loop of calls and results at the end began without thinking: with thinking on, the provider would refuse that. What the
+/// model says later in a loop may well come without any.
 fn ends_in_calls_without_thought(request: &Request<'_>) -> bool {
-    let last = request.turns.iter().rfind(|turn| turn.role == Role::Assistant);
-    last.is_some_and(|turn| {
-        turn.parts.iter().any(|part| matches!(part.content, Content::Call(_)))
-            && !turn.parts.iter().any(|part| matches!(part.content, Content::Thought(_)))
+    let is_result = |part: &Part<'_>| matches!(part.content, Content::Result { .. });
+    let asked = request.turns.iter().rposition(|turn| turn.role == Role::User && !turn.parts.iter().any(is_result));
+    let begun = request.turns.iter().skip(asked.map_or(0, |at| at + 1)).find(|turn| turn.role == Role::Assistant);
+    begun.is_some_and(|turn| {
+        let calls = turn.parts.iter().any(|part| matches!(part.content, Content::Call(_)));
+        calls && !turn.parts.first().is_some_and(|part| matches!(part.content, Content::Thought(_)))
     })
 }

@@ -138,3 +138,45 @@ fn write(name: &str, out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
     });
     out.extend_from_slice(b"\n\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(steps: &[Event<'_>]) -> String {
+        let (mut writer, mut out) = (StreamWriter::default(), Vec::new());
+        steps.iter().for_each(|step| writer.event(step, &mut out));
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    fn start() -> Event<'static> {
+        Event::Start { id: "".into(), model: "".into(), created: None, usage: Usage::default() }
+    }
+
+    #[test]
+    fn no_ping_comes_before_the_message() {
+        assert_eq!(written(&[Event::Ping]), "");
+        assert!(written(&[start(), Event::Ping]).ends_with("\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n"));
+    }
+
+    #[test]
+    fn only_what_nobody_signed_is_signed_here() {
+        let signed = |signature: Option<&'static str>| {
+            let signature = signature.map(|signature| Event::Delta(0, Delta::Signature(signature.into())));
+            let steps: Vec<_> = [Event::Open(0, Block::Thought)].into_iter().chain(signature).chain([Event::Close(0)]).collect();
+            let out = written(&steps);
+            (out.contains(UNSIGNED), out.contains("c2ln"))
+        };
+        assert_eq!((signed(None), signed(Some("c2ln"))), ((true, false), (false, true)));
+    }
+
+    #[test]
+    fn thinking_that_is_not_legible_is_whole_at_once() {
+        let out = written(&[Event::Open(0, Block::Redacted("b3Bhcw".into())), Event::Close(0)]);
+        let (begun, ended) = out.split_once("\n\n").expect("two events");
+        assert!(
+            begun.ends_with(r#"{"type":"content_block_start","index":0,"content_block":{"type":"redacted_thinking","data":"b3Bhcw"}}"#)
+        );
+        assert_eq!(ended, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n");
+    }
+}

@@ -194,8 +194,11 @@ impl<'a> Said<'a> {
     pub(super) fn words(&self, take: &mut impl FnMut(Speech, Text<'a>)) -> bool {
         let thoughts = [self.reasoning_content, self.reasoning].into_iter().flatten().find(|thought| thought.text() != "\"\"");
         let all = [(Speech::Thought, thoughts), (Speech::Text, self.content), (Speech::Refusal, self.refusal)];
-        // Not `all`: what can't be read must not silence the rest.
-        all.into_iter().filter_map(|(kind, words)| Some((kind, words?))).fold(true, |read, (kind, words)| speak(kind, words, take) && read)
+        let mut read = true;
+        for (kind, words) in all {
+            read &= words.is_none_or(|words| speak(kind, words, take));
+        }
+        read
     }
 
     /// Its tool calls in order. One by the older `function_call` counts as one without an id.
@@ -277,7 +280,12 @@ fn speak<'a>(kind: Speech, words: Raw<'a>, take: &mut impl FnMut(Speech, Text<'a
             }
             read
         }
-        Kind::Array => words.items().fold(true, |read, part| speak_part(kind, part, take) && read),
+        Kind::Array => {
+            // What can't be read must not silence the rest.
+            let mut read = true;
+            words.items().for_each(|part| read &= speak_part(kind, part, take));
+            read
+        }
         _ => false,
     }
 }

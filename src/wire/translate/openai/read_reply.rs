@@ -5,7 +5,6 @@ use crate::wire::json::{Kind, Raw};
 use crate::wire::translate::Garbled;
 use crate::wire::translate::form::{Call, Content, Part, Reply, Stop, Text, Thought};
 use serde::de::IgnoredAny;
-use std::borrow::Cow;
 
 /// Reads a whole reply.
 ///

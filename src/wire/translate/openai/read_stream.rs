@@ -255,3 +255,121 @@ fn pass(block: u32, text: &str, emit: &mut Emit<'_>) {
         emit(Event::Delta(block, Delta::Text(text.into())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::translate::form::Failure;
+    use proptest::prelude::*;
+
+    /// What a stream of these chunks is read as, `[DONE]` included; the words of each step.
+    fn read(chunks: &[String]) -> Vec<String> {
+        let (mut reader, mut steps) = (StreamReader::default(), Vec::new());
+        for chunk in chunks.iter().map(String::as_bytes).chain([DONE]) {
+            reader.event(chunk, &mut |event| steps.push(format!("{event:?}")));
+        }
+        steps
+    }
+
+    fn chunk(delta: &str) -> String {
+        format!(r#"{{"id":"a","model":"m","choices":[{{"index":0,"delta":{delta}}}]}}"#)
+    }
+
+    fn piece(index: usize, name: &str, arguments: &str) -> String {
+        chunk(&format!(
+            r#"{{"tool_calls":[{{"index":{index},"id":"i{index}","function":{{"name":"{name}","arguments":"{arguments}"}}}}]}}"#
+        ))
+    }
+
+    #[test]
+    fn calls_and_what_is_held_are_bounded() {
+        let many: Vec<String> = (0..MOST_CALLS + 5).map(|index| piece(index, "f", "")).collect();
+        let opened = read(&many).iter().filter(|step| step.starts_with("Open")).count();
+        assert_eq!(opened, MOST_CALLS);
+        let long = "x".repeat(MAX_HELD / 2 + 1);
+        let held = [piece(0, "f", &long), piece(0, "", &long), piece(0, "", "y")];
+        let kept = read(&held).iter().map(String::len).max();
+        assert!(kept.is_some_and(|length| (MAX_HELD / 2..MAX_HELD).contains(&length)), "{kept:?}");
+    }
+
+    #[test]
+    fn nothing_is_read_behind_an_error() {
+        let error = r#"{"error":{"message":"Gone"},"choices":[]}"#.to_string();
+        let steps = read(&[chunk(r#"{"content":"a"}"#), error.clone(), chunk(r#"{"content":"b"}"#), error]);
+        assert_eq!(steps.iter().filter(|step| step.contains("Error")).count(), 1);
+        assert!(steps.last().is_some_and(|step| step.starts_with("Error")));
+    }
+
+    /// Steps in their order, blocks opened once, counted up, and closed, nothing empty.
+    fn check(steps: &[Event<'_>]) -> Result<(), String> {
+        let (mut opened, mut open, mut ends) = (0, Vec::new(), 0);
+        for (nth, step) in steps.iter().enumerate() {
+            let fits = match step {
+                Event::Start { .. } => nth == 0,
+                Event::Open(block, _) => {
+                    opened += 1;
+                    open.push(*block);
+                    *block + 1 == opened
+                }
+                Event::Delta(block, Delta::Text(text)) => open.contains(block) && !text.is_empty(),
+                Event::Close(block) => open.iter().position(|number| number == block).map(|at| open.remove(at)).is_some(),
+                Event::Stop(_) => open.is_empty(),
+                Event::End => {
+                    ends += 1;
+                    nth + 1 == steps.len() && steps.iter().filter(|step| matches!(step, Event::Stop(_))).count() == 1
+                }
+                Event::Error(_) => nth + 1 == steps.len(),
+                Event::Delta(_, Delta::Signature(_)) => false,
+                Event::Usage(_) | Event::Ping => true,
+            };
+            if !fits {
+                return Err(format!("step {nth}: {step:?}"));
+            }
+        }
+        if ends == 0 && matches!(steps.last(), Some(Event::Stop(_))) { Err("no end".into()) } else { Ok(()) }
+    }
+
+    fn any_delta() -> impl Strategy<Value = String> {
+        let call = (0..3usize, "|a|b", "|f|g", r"|\{|\}|\[| |null|\{\}").prop_map(|(index, id, name, arguments)| {
+            let index = if index == 2 { String::new() } else { format!(r#""index":{index},"#) };
+            format!(r#"{{"tool_calls":[{{{index}"id":"{id}","function":{{"name":"{name}","arguments":"{arguments}"}}}}]}}"#)
+        });
+        let words = ("content|reasoning|reasoning_content|refusal|x", r#"""|"a"|null|7|\[\]|\[\{"type":"text","text":"b"\}\]"#);
+        prop_oneof![call, words.prop_map(|(key, value)| format!(r#"{{"{key}":{value}}}"#)), Just("7".to_string())]
+    }
+
+    proptest! {
+        #[test]
+        fn steps_come_in_their_order(
+            deltas in prop::collection::vec(any_delta(), 0..12),
+            finish in r#"null|"stop"|"length"|"tool_calls"|"error"|"#,
+            junk in r#"\[DONE\]|\{\}|\{"choices":\[7,\{\}\]\}|\{"usage":\{"prompt_tokens":1\}\}|[\[\]{}":,a]{0,9}"#,
+            at in 0..12usize,
+        ) {
+            let mut chunks: Vec<String> = deltas.iter().map(|delta| chunk(delta)).collect();
+            chunks.push(format!(r#"{{"choices":[{{"finish_reason":{finish}}}]}}"#));
+            chunks.insert(at.min(chunks.len()), junk);
+            let (mut reader, mut steps) = (StreamReader::default(), Vec::new());
+            for chunk in &chunks {
+                reader.event(chunk.as_bytes(), &mut |event| steps.push(unborrowed(event)));
+            }
+            reader.end(&mut |event| steps.push(unborrowed(event)));
+            prop_assert_eq!(check(&steps), Ok(()), "{:?}", chunks);
+        }
+    }
+
+    /// The step without what it borrows, as far as the check looks at it.
+    fn unborrowed(event: Event<'_>) -> Event<'static> {
+        match event {
+            Event::Start { created, usage, .. } => Event::Start { id: "".into(), model: "".into(), created, usage },
+            Event::Open(number, _) => Event::Open(number, Block::Text),
+            Event::Delta(number, Delta::Text(text) | Delta::Signature(text)) => Event::Delta(number, Delta::Text(text.into_owned().into())),
+            Event::Close(number) => Event::Close(number),
+            Event::Stop(_) => Event::Stop(Stop::End),
+            Event::Usage(usage) => Event::Usage(usage),
+            Event::End => Event::End,
+            Event::Error(failure) => Event::Error(Failure { kind: failure.kind, message: "".into(), code: None, param: None }),
+            Event::Ping => Event::Ping,
+        }
+    }
+}

@@ -16,8 +16,7 @@ mod tests {
     use super::*;
 
     fn usage(usage: &str, x_groq: &str) -> Option<(u64, u64, u64)> {
-        let raw = |text: &'static str| Raw::parse(text.as_bytes()).ok();
-        let found = read_usage(raw(String::from(usage).leak()), raw(String::from(x_groq).leak()))?;
+        let found = read_usage(Raw::parse(usage.as_bytes()).ok(), Raw::parse(x_groq.as_bytes()).ok())?;
         Some((found.input, found.cache_read, found.output))
     }
 
