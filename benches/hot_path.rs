@@ -338,10 +338,12 @@ fn settled_row(model: &str, at: UnixMs) -> Row {
         path: "/v1/chat/completions".into(),
         model: Some(model.into()),
         stream: false,
+        request_bytes: None,
+        translated: false,
     };
     let outcome = Outcome { reply_bytes: 600, ..Outcome::failed(200, End::Complete, Duration::from_millis(3)) };
     let usage = Usage { input: 21, output: 8, ..Usage::default() };
-    Row { info, outcome, bill: Bill { usage: Some(usage), cost: Some(NanoUsd(7_950)), ..Bill::default() }, code: None }
+    Row::new(info, outcome, Bill { usage: Some(usage), cost: Some(NanoUsd(7_950)), ..Bill::default() }, None)
 }
 
 /// What the request's thread pays for an analytics event: the item for the outbox. (Its random id is a system call more.)

@@ -3,7 +3,7 @@
 //! `cargo bench --bench ledger [-- ROWS]`. Figures, not assertions: they are read by people, on the machine they are about.
 
 use iron_runtime::UnixMs;
-use iron_runtime::call::{End, Outcome};
+use iron_runtime::call::{End, Outcome, Stages};
 use iron_runtime::ledger::{Filter, Ledger, Report};
 use iron_runtime::money::{NanoUsd, Usage};
 use iron_runtime::row::{Bill, Books, RequestInfo, Row};
@@ -81,8 +81,8 @@ fn resident() -> u64 {
 }
 
 fn row(serial: u64) -> Row {
-    Row {
-        info: RequestInfo {
+    Row::new(
+        RequestInfo {
             serial,
             at: UnixMs(1_790_000_000_000 + serial * 86),
             agent: Some(["planner", "coder", "critic"][serial as usize % 3].into()),
@@ -91,19 +91,22 @@ fn row(serial: u64) -> Row {
             path: "/v1/chat/completions".into(),
             model: Some(["gpt-4o-mini", "gpt-4.1", "o3-mini"][serial as usize / 7 % 3].into()),
             stream: serial.is_multiple_of(2),
+            request_bytes: None,
+            translated: false,
         },
-        outcome: Outcome {
+        Outcome {
             status: 200,
             end: End::Complete,
             reply_bytes: 2000 + serial % 1000,
             first_byte: Some(Duration::from_millis(300)),
             total: Duration::from_millis(1500 + serial % 1000),
+            stages: Stages::default(),
         },
-        bill: Bill {
+        Bill {
             usage: Some(Usage { input: 900 + serial % 100, cache_read: 512, output: 200 + serial % 50, ..Usage::default() }),
             cost: Some(NanoUsd(250_000 + serial % 1000)),
             ..Bill::default()
         },
-        code: None,
-    }
+        None,
+    )
 }

@@ -329,12 +329,25 @@ pub struct Outcome {
     pub first_byte: Option<Duration>,
     /// From the request's last byte read to the end.
     pub total: Duration,
+    /// When the stages before that were reached.
+    pub stages: Stages,
+}
+
+/// When the stages of an exchange were reached, each from the request's last byte read; `None`: it was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// It had been admitted (waiting for money included) and left for the upstream.
+    pub sent: Option<Duration>,
+    /// The head of the upstream's reply had come.
+    pub head: Option<Duration>,
+    /// The last byte of the upstream's reply had come.
+    pub received: Option<Duration>,
 }
 
 impl Outcome {
     /// An exchange that never got to the upstream's reply.
     pub fn failed(status: u16, end: End, total: Duration) -> Self {
-        Self { status, end, reply_bytes: 0, first_byte: None, total }
+        Self { status, end, reply_bytes: 0, first_byte: None, total, stages: Stages::default() }
     }
 
     /// Whether the client got a whole 2xx reply.

@@ -44,6 +44,24 @@ pub enum Event {
     },
 }
 
+/// Who hears of events. Telling never waits and never fails: what can't be taken is counted by whoever was to take it.
+pub trait Audience: Send + Sync {
+    /// Something happened.
+    fn tell(&self, event: Event);
+
+    /// Whether somebody looks at the details of calls now.
+    fn wants_details(&self) -> bool;
+}
+
+/// An event and its place in the router's sequence.
+#[derive(Clone, Debug)]
+pub struct Numbered {
+    /// Counts from 1, without gaps.
+    pub seq: u64,
+    /// What happened.
+    pub event: Event,
+}
+
 /// A share of a budget that spending has reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crossing {
@@ -58,6 +76,16 @@ pub struct Crossing {
 }
 
 impl Event {
+    /// When it happened; of a closed call: when it began.
+    pub fn at(&self) -> UnixMs {
+        match self {
+            Self::RouterStarted { at, .. } | Self::RouterStopped { at } => *at,
+            Self::ThresholdReached { at, .. } | Self::LedgerFailed { at, .. } => *at,
+            Self::RequestStarted(info) => info.at,
+            Self::RequestCompleted(row) | Self::RequestFailed(row) => row.info.at,
+        }
+    }
+
     /// The event's name as tools know it.
     pub fn name(&self) -> &'static str {
         match self {

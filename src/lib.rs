@@ -12,10 +12,10 @@
 //! On it stand three layers that do not see each other: `http` (one synchronous HTTP/1.1 server that knows nothing of LLMs), `wire`
 //! (bytes to values and back: routing, headers, refusals, events of a stream) and `policy` (pure decisions: `admit` and `settle`).
 //!
-//! Above them the I/O: `proxy` (one exchange with the upstream, from top to bottom), `ledger` (where rows are kept), `mock` (a provider to try things with). Then
+//! Above them the I/O: `proxy` (one exchange with the upstream, from top to bottom), `ledger` (where rows are kept), `live` (what happens, shown while it happens), `mock` (a provider to try things with). Then
 //! `router`, which puts them together, and the edges: `settings`, `cli`.
 //!
-//! The rule that a test holds: vocabulary ← {http, wire, policy} ← {proxy, ledger, mock} ← router ← {settings, cli}.
+//! The rule that a test holds: vocabulary ← {http, wire, policy} ← {proxy, ledger, live, mock} ← router ← {settings, cli}.
 
 pub mod call;
 pub mod clock;
@@ -38,6 +38,8 @@ pub mod cli;
 pub mod http;
 #[cfg(feature = "enabled")]
 pub mod ledger;
+#[cfg(feature = "enabled")]
+pub mod live;
 #[cfg(feature = "enabled")]
 pub mod llm_router;
 #[cfg(feature = "enabled")]

@@ -1,22 +1,25 @@
 //! The router: settings in, a listening address out. Puts the layers together and owns their threads.
 
 mod keeping;
+mod pages;
 
 use crate::call::Protocol;
 use crate::config::{Agent, Config, Control, Key, Listener, Upstream};
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Audience, Event};
 #[cfg(feature = "tiny_http")]
 use crate::http::TinyServer;
 use crate::http::{Server, ServerLimits};
+use crate::live::Live;
 use crate::money::NanoUsd;
 use crate::policy::{self, AccessRules, Prices, State, Stats};
-use crate::proxy::exchange::{Proxy, Store};
+use crate::proxy::exchange::{Proxy, Stage, Store};
 use crate::proxy::purse::Purse;
 use crate::proxy::tell;
 use crate::row::Row;
 use crate::secret::Secret;
 use keeping::Keeping;
+use pages::LivePages;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
@@ -36,6 +39,7 @@ use std::time::Duration;
 /// ```
 pub struct LlmRouter {
     proxy: Arc<Proxy>,
+    live: Arc<Live>,
     front: Front,
     token: Secret,
     agents: Vec<Agent>,
@@ -87,8 +91,16 @@ impl LlmRouter {
         let state = State::new(&config.spending, &config.agents, earlier, tell::now());
         let purse = Arc::new(Purse::new(state, config.spending.wait));
         let agents = config.agents.clone();
+        let live = Live::start(false)?;
         let store = Store { books: keeping.books(), outbox: keeping.outbox(), leases: keeping.lease_store() };
-        let proxy = Arc::new(Proxy::new(config, rules, prices, purse, store)?);
+        let proxy = Arc::new(Proxy::new(
+            config,
+            rules,
+            prices,
+            purse,
+            store,
+            Stage { audience: live.clone(), pages: Arc::new(LivePages::new(live.clone())) },
+        )?);
         if let Some(Err(refused)) = proxy.keys().map(|keys| keys.get()) {
             log::warn!("{}", refused.message);
         }
@@ -98,8 +110,10 @@ impl LlmRouter {
             Listener::TinyHttp => Front::Tiny(TinyServer::start(listener, limits, proxy.clone()).map_err(bind)?),
         };
         let port = front.port();
-        tell::log(&Event::RouterStarted { at: tell::now(), port });
-        Ok(Self { proxy, front, token, agents, keeping, host, port, drain, provider, running: AtomicBool::new(true) })
+        let started = Event::RouterStarted { at: tell::now(), port };
+        tell::log(&started);
+        live.tell(started);
+        Ok(Self { live, proxy, front, token, agents, keeping, host, port, drain, provider, running: AtomicBool::new(true) })
     }
 
     /// Server mode: the keys come from the control server at `server_url`, which knows us by the IC token `api_key`.
@@ -256,7 +270,10 @@ impl LlmRouter {
         }
         self.proxy.stop_leases();
         self.keeping.stop();
-        tell::log(&Event::RouterStopped { at: tell::now() });
+        let stopped = Event::RouterStopped { at: tell::now() };
+        tell::log(&stopped);
+        self.live.tell(stopped);
+        self.live.stop();
     }
 
     /// How long [`LlmRouter::shutdown`] waits for calls under way.

@@ -27,6 +27,10 @@ pub struct RequestInfo {
     pub model: Option<String>,
     /// Whether a stream was asked for.
     pub stream: bool,
+    /// Body bytes of the request, where that is known before it is sent.
+    pub request_bytes: Option<u64>,
+    /// Whether client and upstream speak different protocols.
+    pub translated: bool,
 }
 
 /// A method or path as rows keep it: the usual ones are not copied.
@@ -82,16 +86,47 @@ impl Bill {
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Whose call it was and what it asked for.
-    pub info: RequestInfo,
+    pub info: Arc<RequestInfo>,
     /// How it ended.
     pub outcome: Outcome,
     /// What it cost.
     pub bill: Bill,
     /// The code of the refusal or failure that we answered with, if we did.
     pub code: Option<&'static str>,
+    /// The `x-request-id` that the client saw: the provider's, or ours where it sent none.
+    pub request_id: Option<Arc<str>>,
+    /// What only a call's details show; `None`: nobody was looking.
+    pub details: Option<Arc<Details>>,
+}
+
+/// What a call's details show beside its row. Kept while somebody looks at events, or where content is captured; never in the ledger.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    /// The header fields of the request, credentials left out: names and values, in order.
+    pub request_headers: Vec<(String, String)>,
+    /// The header fields of the reply, likewise.
+    pub reply_headers: Vec<(String, String)>,
+    /// The provider's own words, or ours, where the call failed: at most 2,000 characters.
+    pub error: Option<String>,
+    /// The bodies, where `capture` is on.
+    pub content: Option<Content>,
+}
+
+/// The bodies of a call, each cut at a bound.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// The request's.
+    pub request: Vec<u8>,
+    /// The reply's, as the client saw it.
+    pub reply: Vec<u8>,
 }
 
 impl Row {
+    /// A row without what is only known of calls that were answered, or only wanted by who looks at details.
+    pub fn new(info: impl Into<Arc<RequestInfo>>, outcome: Outcome, bill: Bill, code: Option<&'static str>) -> Self {
+        Self { info: info.into(), outcome, bill, code, request_id: None, details: None }
+    }
+
     /// Refused by us before anything was sent.
     pub fn is_refused(&self) -> bool {
         self.outcome.end == End::Refused

@@ -1,6 +1,6 @@
 //! The ledger as a file among processes: killed, locked, damaged, full, shared. Children are this very binary, told by a variable what to do.
 
-use iron_runtime::call::{End, Outcome};
+use iron_runtime::call::{End, Outcome, Stages};
 use iron_runtime::ledger::{Entry, Filter, Ledger, Report};
 use iron_runtime::money::{Card, NanoUsd, Price, Rates, Tier, Usage};
 use iron_runtime::outbox::{Item, ItemKind, Leases, Outbox, SavedLease};
@@ -61,8 +61,8 @@ fn price() -> Arc<Price> {
 
 /// A call that cost a thousand nano-dollars and its number.
 fn row(serial: u64) -> Row {
-    Row {
-        info: RequestInfo {
+    Row::new(
+        RequestInfo {
             serial,
             at: UnixMs(20_000 * DAY + serial),
             agent: (!serial.is_multiple_of(3)).then(|| format!("agent-{}", serial % 3).into()),
@@ -71,21 +71,24 @@ fn row(serial: u64) -> Row {
             path: "/v1/chat/completions".into(),
             model: Some("gpt-4o-mini".into()),
             stream: serial.is_multiple_of(2),
+            request_bytes: None,
+            translated: false,
         },
-        outcome: Outcome {
+        Outcome {
             status: 200,
             end: End::Complete,
             reply_bytes: 77,
             first_byte: Some(Duration::from_micros(900)),
             total: Duration::from_millis(3),
+            stages: Stages::default(),
         },
-        bill: Bill {
+        Bill {
             usage: Some(Usage { input: 10, cache_read: 2, output: 5, reasoning: 1, ..Usage::default() }),
             cost: Some(NanoUsd(1000 + serial)),
             ..Bill::default()
         },
-        code: None,
-    }
+        None,
+    )
 }
 
 fn record(ledger: &Ledger, serials: impl IntoIterator<Item = u64>) {

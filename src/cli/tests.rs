@@ -292,10 +292,12 @@ fn kept_row(serial: u64, agent: Option<&str>, cost: u64) -> crate::row::Row {
         path: "/v1/chat/completions".into(),
         model: Some("gpt-4o-mini".into()),
         stream: false,
+        request_bytes: None,
+        translated: false,
     };
     let outcome = Outcome { status: 200, ..Outcome::failed(200, End::Complete, std::time::Duration::from_millis(1)) };
     let usage = Some(Usage { input: 10, output: 5, ..Usage::default() });
-    Row { info, outcome, bill: Bill { usage, cost: Some(NanoUsd(cost)), ..Bill::default() }, code: None }
+    Row::new(info, outcome, Bill { usage, cost: Some(NanoUsd(cost)), ..Bill::default() }, None)
 }
 
 #[test]

@@ -341,6 +341,7 @@ mod tests {
     use super::super::sample;
     use super::*;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn frame(fill: impl FnOnce(&mut Frame)) -> Vec<u8> {
         let mut frame = Frame::begin();
@@ -369,8 +370,9 @@ mod tests {
     #[test]
     fn names_are_bounded_between_characters_and_figures_where_sums_hold() {
         let mut row = sample::row(1);
-        row.info.path = "é".repeat(400).into();
-        row.info.model = Some("€".repeat(300));
+        let info = Arc::make_mut(&mut row.info);
+        info.path = "é".repeat(400).into();
+        info.model = Some("€".repeat(300));
         row.bill.cost = Some(NanoUsd(u64::MAX));
         row.bill.usage = Some(Usage { input: u64::MAX, output: 3, ..Usage::default() });
         let parts = read(&frame(|frame| frame.row(&row, None)));

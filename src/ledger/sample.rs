@@ -1,6 +1,6 @@
 //! Rows and places for the tests of the ledger.
 
-use crate::call::{End, Outcome};
+use crate::call::{End, Outcome, Stages};
 use crate::clock::UnixMs;
 use crate::money::{NanoUsd, Tier, Usage};
 use crate::row::{Bill, RequestInfo, Row};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// A call that cost as many nano-dollars as its number.
 pub(super) fn row(serial: u64) -> Row {
-    Row {
-        info: RequestInfo {
+    Row::new(
+        RequestInfo {
             serial,
             at: UnixMs(1_700_000_000_000 + serial),
             agent: Some(if serial.is_multiple_of(2) { "even" } else { "odd" }.into()),
@@ -20,23 +20,26 @@ pub(super) fn row(serial: u64) -> Row {
             path: "/v1/chat/completions".into(),
             model: Some("gpt-4o-mini".into()),
             stream: true,
+            request_bytes: None,
+            translated: false,
         },
-        outcome: Outcome {
+        Outcome {
             status: 200,
             end: End::Complete,
             reply_bytes: 100,
             first_byte: Some(Duration::from_micros(500)),
             total: Duration::from_millis(2),
+            stages: Stages::default(),
         },
-        bill: Bill {
+        Bill {
             usage: Some(Usage { input: 10, output: 5, ..Usage::default() }),
             cost: Some(NanoUsd(serial)),
             estimated: true,
             price: None,
             tier: Tier::Standard,
         },
-        code: None,
-    }
+        None,
+    )
 }
 
 /// A directory of a test's own, removed at its end.

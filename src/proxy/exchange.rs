@@ -8,6 +8,7 @@ use super::keys::{Assigned, KeyCache};
 use super::lease::Leases;
 use super::models::Asking;
 use super::open::{Money, Open, Progress};
+use super::pages::{Page, Pages, Visit};
 use super::purse::{Denied, Purse};
 use super::relay::{self, Context, Relayed};
 use super::upstream::{Destination, NoReply, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
@@ -16,7 +17,7 @@ use crate::call::{AgentId, BodyLength, Call, End, Hold, Inbound, Outbound, Proto
 use crate::clock::UnixMs;
 use crate::config::{Config, Control, Key, Limits, Upstream, UsageMode};
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Audience, Event};
 use crate::http::{Body, BodyBuffer, BodyError, Responder, Service, Violation};
 use crate::money::Reported;
 use crate::outbox::{Leases as LeaseStore, Outbox};
@@ -70,6 +71,10 @@ pub(crate) struct Proxy {
     buffered: AtomicU64,
     /// Thinking that clients can't carry from one turn to the next.
     thoughts: Mutex<Thoughts>,
+    /// Who hears of events.
+    audience: Arc<dyn Audience>,
+    /// Who makes the pages that show them.
+    pages: Arc<dyn Pages>,
 }
 
 /// Where a router keeps what must not be lost.
@@ -80,6 +85,14 @@ pub(crate) struct Store {
     pub(crate) outbox: Arc<dyn Outbox>,
     /// Its leases.
     pub(crate) leases: Option<Arc<dyn LeaseStore>>,
+}
+
+/// Who shows what happens.
+pub(crate) struct Stage {
+    /// Who hears of events.
+    pub(crate) audience: Arc<dyn Audience>,
+    /// Who makes the pages that show them.
+    pub(crate) pages: Arc<dyn Pages>,
 }
 
 /// How an admitted call will be billed, what it holds, and its worst case where a limit bears on it.
@@ -109,6 +122,7 @@ enum OwnPage {
     Home,
     Health,
     Stats,
+    Live(Page),
 }
 
 /// A call that can be sent, and what it is sent with.
@@ -182,7 +196,7 @@ impl Service for Proxy {
     /// The order is the product's: may the client talk to us, is the request well-formed, where does it go, may it go, send, relay, settle.
     fn serve(&self, request: &Inbound<'_>, body: &mut Body<'_>, mut reply: Responder<'_>) {
         let mut routed = match self.understand(request, body) {
-            Ok(Request::Own(page)) => return self.own_page(&page, request, reply),
+            Ok(Request::Own(page)) => return self.own_page(&page, request, body, reply),
             Ok(Request::Count(tokens)) => return translation::answer_count(reply, tokens),
             Ok(Request::Call(routed)) => routed,
             Err(refused) => {
@@ -256,7 +270,14 @@ impl Proxy {
     ///
     /// # Errors
     /// A key or address that can't be used, certificates that can't be read.
-    pub(crate) fn new(config: Config, rules: AccessRules, prices: Prices, purse: Arc<Purse>, store: Store) -> Result<Self, Error> {
+    pub(crate) fn new(
+        config: Config,
+        rules: AccessRules,
+        prices: Prices,
+        purse: Arc<Purse>,
+        store: Store,
+        stage: Stage,
+    ) -> Result<Self, Error> {
         let upstreams = Upstreams::new(config.timeouts, config.ca_file.as_deref())?;
         let prepare = |upstream: &Upstream| match &upstream.key {
             Key::Given(key) => Destination::new(&upstream.name, &upstream.base, upstream.auth, Some(key)).map(Some),
@@ -292,6 +313,8 @@ impl Proxy {
             usable,
             buffered: AtomicU64::new(0),
             thoughts: Mutex::new(Thoughts::new(MAX_THOUGHTS)),
+            audience: stage.audience,
+            pages: stage.pages,
         })
     }
 
@@ -313,9 +336,12 @@ impl Proxy {
     /// From a head to a routed call: access, target, own pages, body, route.
     fn understand<'a>(&'a self, request: &Inbound<'a>, body: &mut Body<'_>) -> Result<Request<'a>, Refusal> {
         let bare_path = request.target.split('?').next().unwrap_or_default();
-        let open_page = matches!(bare_path, "/" | "/healthz");
-        let agent = policy::access(&self.rules, request, !open_page)?;
-        if request.headers.get("upgrade").is_some() {
+        let page = Page::of(bare_path);
+        // The dashboard's own visitors have a cookie instead of the token; who has neither is asked for it by the page itself.
+        let open_page = matches!(bare_path, "/" | "/healthz") || page == Some(Page::Dashboard);
+        let visits = || (page.is_some() || bare_path == "/stats") && self.pages.admits(request);
+        let agent = policy::access(&self.rules, request, !open_page && !visits())?;
+        if request.headers.get("upgrade").is_some() && page != Some(Page::Events) {
             let message = "this address does not offer an upgrade (no HTTP/2, no WebSocket); send the request without it";
             return Err(Refusal::new(Reason::UpgradeUnsupported, message));
         }
@@ -500,7 +526,7 @@ impl Proxy {
         Asking { config, upstreams, destinations, keys: keys.as_ref(), assigned, client: Some(client) }
     }
 
-    fn own_page(&self, page: &OwnPage, request: &Inbound<'_>, reply: Responder<'_>) {
+    fn own_page(&self, page: &OwnPage, request: &Inbound<'_>, body: &mut Body<'_>, reply: Responder<'_>) {
         const TEXT: (&str, &[u8]) = ("content-type", b"text/plain; charset=utf-8");
         const JSON: (&str, &[u8]) = ("content-type", b"application/json");
         // Without the query: people put keys there.
@@ -512,17 +538,21 @@ impl Proxy {
                 let stats = self.purse.figures(Stats::of).to_json();
                 reply.send(200, [JSON], stats.to_string().as_bytes())
             }
+            OwnPage::Live(page) => {
+                let has_token = policy::access(&self.rules, request, true).is_ok();
+                self.pages.serve(*page, Visit { request, has_token, body }, reply);
+                Ok(())
+            }
         };
         if let Err(fault) = sent {
             log::debug!("client gone: {fault}");
         }
     }
 
-    /// Tells what happened. An event is only made when somebody listens.
-    pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
-        if log::log_enabled!(log::Level::Info) {
-            super::tell::log(&event());
-        }
+    /// Tells what happened: the log, and whoever else listens.
+    pub(super) fn tell(&self, event: Event) {
+        super::tell::log(&event);
+        self.audience.tell(event);
     }
 }
 
@@ -631,9 +661,14 @@ fn own_page_of(method: &str, path: &str) -> Result<Option<OwnPage>, Refusal> {
         "/" => OwnPage::Home,
         "/healthz" => OwnPage::Health,
         "/stats" => OwnPage::Stats,
-        _ => return Ok(None),
+        other => match Page::of(other) {
+            Some(page) => OwnPage::Live(page),
+            None => return Ok(None),
+        },
     };
-    if matches!(method, "GET" | "HEAD") {
+    // Who has no cookie yet gives the token by a form.
+    let takes_a_form = matches!(page, OwnPage::Live(Page::Dashboard)) && method == "POST";
+    if matches!(method, "GET" | "HEAD") || takes_a_form {
         return Ok(Some(page));
     }
     Err(Refusal::new(Reason::MethodNotAllowed, format!("{path} is the router's own address and takes GET; API calls go to /v1/…")))

@@ -8,6 +8,7 @@ pub(crate) mod keys;
 pub(crate) mod lease;
 mod models;
 mod open;
+pub(crate) mod pages;
 #[cfg(feature = "cli")]
 pub(crate) mod probe;
 pub(crate) mod purse;

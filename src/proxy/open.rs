@@ -3,11 +3,11 @@
 
 use super::exchange::{Proxy, Routed};
 use super::purse::Purse;
-use crate::call::{End, Hold, Outcome, Refusal};
+use crate::call::{End, Hold, Outcome, Refusal, Stages};
 use crate::event::{Crossing, Event};
 use crate::money::{Price, Reported, Terms};
 use crate::policy::{self, Ended};
-use crate::row::{Bill, RequestInfo, Row};
+use crate::row::{Bill, Details, RequestInfo, Row};
 use crate::wire::refusal;
 use crate::wire::terms::{self, Metering};
 use crate::wire::translate::Kept;
@@ -39,6 +39,8 @@ pub(super) struct Progress {
     pub(super) passed: u64,
     /// From the request's last byte read to the reply's first byte written.
     pub(super) first_byte: Option<Duration>,
+    /// When the stages before that were reached.
+    pub(super) stages: Stages,
 }
 
 /// An admitted call.
@@ -46,10 +48,14 @@ pub(super) struct Open<'p> {
     proxy: &'p Proxy,
     routed: &'p Routed<'p>,
     money: &'p Money,
-    hold: Option<(Hold, RequestInfo)>,
+    hold: Option<(Hold, Arc<RequestInfo>)>,
     /// What happened, to be told when the client has its reply.
     told: Option<Arc<Row>>,
     clamp: Option<u64>,
+    /// The `x-request-id` that the client sees.
+    pub(super) request_id: Option<Arc<str>>,
+    /// What only a call's details show.
+    pub(super) details: Option<Details>,
     /// How far it came; where it is dropped unsettled, this is what it is settled by.
     pub(super) progress: Progress,
     started: Instant,
@@ -58,12 +64,21 @@ pub(super) struct Open<'p> {
 impl<'p> Open<'p> {
     /// The call begins.
     pub(super) fn new(proxy: &'p Proxy, hold: Hold, routed: &'p Routed<'p>, money: &'p Money, started: Instant) -> Self {
-        let info = proxy.info(routed, hold.serial);
-        if log::log_enabled!(log::Level::Debug) {
-            super::tell::log(&Event::RequestStarted(Arc::new(info.clone())));
-        }
+        let info = Arc::new(proxy.info(routed, hold.serial));
+        proxy.tell(Event::RequestStarted(info.clone()));
         let clamp = hold.clamp();
-        Self { proxy, routed, money, hold: Some((hold, info)), told: None, clamp, progress: Progress::default(), started }
+        Self {
+            proxy,
+            routed,
+            money,
+            hold: Some((hold, info)),
+            told: None,
+            clamp,
+            request_id: None,
+            details: None,
+            progress: Progress::default(),
+            started,
+        }
     }
 
     /// Whether the reply's bytes tell what the call costs.
@@ -98,12 +113,16 @@ impl<'p> Open<'p> {
 
     fn close(&mut self, status: u16, end: End, reported: &Reported, code: Option<&'static str>) {
         let Some((hold, info)) = self.hold.take() else { return };
-        let Progress { passed, first_byte, .. } = self.progress;
+        let Progress { passed, first_byte, mut stages, .. } = self.progress;
         let total = self.started.elapsed();
         // What is written now for the first time leaves at once.
         let first_byte = first_byte.or((passed > 0).then_some(total));
-        let outcome = Outcome { status, end, reply_bytes: passed, first_byte, total };
-        let row = Arc::new(Row { info, outcome, bill: self.bill(end, reported), code });
+        // What is settled is whole, or will never be.
+        stages.received = stages.head.map(|_| total);
+        let outcome = Outcome { status, end, reply_bytes: passed, first_byte, total, stages };
+        let bill = self.bill(end, reported);
+        let (request_id, details) = (self.request_id.take(), self.details.take().map(Arc::new));
+        let row = Arc::new(Row { request_id, details, ..Row::new(info, outcome, bill, code) });
         let settling = Settling::new(self.proxy.purse(), hold, &row);
         self.proxy.keep(&row, self.money.leased);
         self.proxy.tell_crossings(settling.done());
@@ -165,7 +184,7 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.close(self.progress.status, End::Abandoned, &Reported::default(), None);
         if let Some(row) = self.told.take() {
-            self.proxy.tell(|| Event::closing(row));
+            self.proxy.tell(Event::closing(row));
         }
     }
 }
@@ -196,9 +215,11 @@ mod tests {
             path: "/v1/chat/completions".into(),
             model: None,
             stream: false,
+            request_bytes: None,
+            translated: false,
         };
         let outcome = Outcome::failed(200, End::Complete, Duration::ZERO);
-        let row = Row { info, outcome, bill: Bill { cost: Some(NanoUsd(30)), ..Bill::default() }, code: None };
+        let row = Row::new(info, outcome, Bill { cost: Some(NanoUsd(30)), ..Bill::default() }, None);
         assert_eq!(purse.with(|state| (state.held(), state.spent())), (NanoUsd(40), NanoUsd::ZERO));
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let _settling = Settling::new(&purse, hold, &row);

@@ -74,6 +74,7 @@ mod tests {
     use crate::money::Usage;
     use crate::row::{Bill, RequestInfo};
     use serde_json::{Value, json};
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn row(status: u16, end: End, code: Option<&'static str>) -> Row {
@@ -86,8 +87,10 @@ mod tests {
             path: "/v1/chat/completions".into(),
             model: Some("gpt-4o".into()),
             stream: false,
+            request_bytes: None,
+            translated: false,
         };
-        Row { info, outcome: Outcome::failed(status, end, Duration::ZERO), bill: Bill::nothing(), code }
+        Row::new(info, Outcome::failed(status, end, Duration::ZERO), Bill::nothing(), code)
     }
 
     fn body(row: &Row) -> Value {
@@ -127,7 +130,8 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out_or_unknown() {
         let mut row = row(200, End::Complete, None);
-        (row.info.model, row.info.upstream, row.bill.cost) = (None, "ollama".into(), None);
+        let info = Arc::make_mut(&mut row.info);
+        (info.model, info.upstream, row.bill.cost) = (None, "ollama".into(), None);
         let body = body(&row);
         assert_eq!((&body["model"], &body["provider"], body.get("cost_micros")), (&json!("unknown"), &json!("unknown"), None));
         assert_eq!(body.get("error_code"), None);

@@ -6,6 +6,7 @@
 pub mod event;
 pub mod headers;
 mod json;
+pub mod news;
 pub mod refusal;
 pub mod route;
 pub mod scan;

@@ -51,9 +51,11 @@ pub(super) fn row(cost: Option<u64>) -> Row {
         path: "/v1/chat/completions".into(),
         model: Some("m".into()),
         stream: false,
+        request_bytes: None,
+        translated: false,
     };
     let outcome = Outcome { status: 200, ..Outcome::failed(200, End::Complete, Duration::ZERO) };
-    Row { info, outcome, bill: Bill { cost: cost.map(NanoUsd), ..Bill::default() }, code: None }
+    Row::new(info, outcome, Bill { cost: cost.map(NanoUsd), ..Bill::default() }, None)
 }
 
 fn ask(quote: &Quote) -> Ask<'_> {

@@ -146,6 +146,8 @@ impl Proxy {
             path: row::kept(routed.asked_path),
             model: call.model.as_deref().map(row::name),
             stream: call.stream,
+            request_bytes: routed.body_bytes().map(|body| body.len() as u64),
+            translated: routed.translation.is_some(),
         }
     }
 
@@ -153,10 +155,10 @@ impl Proxy {
     pub(super) fn note_refusal(&self, routed: &Routed<'_>, rendered: &refusal::Rendered, reason: Reason, started: Instant) {
         let serial = self.purse.with(policy::next_serial);
         let outcome = Outcome::failed(rendered.status, End::Refused, started.elapsed());
-        let row = Arc::new(Row { info: self.info(routed, serial), outcome, bill: Bill::nothing(), code: Some(reason.code()) });
+        let row = Arc::new(Row::new(self.info(routed, serial), outcome, Bill::nothing(), Some(reason.code())));
         self.keep(&row, false);
         self.purse.with(|state| policy::refuse(state, &row));
-        self.tell(|| Event::closing(row));
+        self.tell(Event::closing(row));
     }
 
     /// Puts a row into the ledger, and with it what the control server must hear of it: all of it survives, or nothing. A row that can't
@@ -175,7 +177,7 @@ impl Proxy {
             }
         };
         if let Err(fault) = kept {
-            tell::log(&Event::LedgerFailed { at: tell::now(), why: fault.to_string() });
+            self.tell(Event::LedgerFailed { at: tell::now(), why: fault.to_string() });
         }
     }
 
@@ -187,7 +189,7 @@ impl Proxy {
     /// Tells the thresholds that were reached.
     pub(crate) fn tell_crossings(&self, crossings: Vec<Crossing>) {
         for crossing in crossings {
-            tell::log(&Event::ThresholdReached { at: tell::now(), crossing });
+            self.tell(Event::ThresholdReached { at: tell::now(), crossing });
         }
     }
 }

@@ -169,8 +169,10 @@ pub(super) fn row(nano: u64) -> Row {
         path: "/v1/chat/completions".into(),
         model: Some("gpt-4o".into()),
         stream: false,
+        request_bytes: None,
+        translated: false,
     };
     let usage = Some(Usage { input: 10, output: 2, ..Usage::default() });
     let bill = Bill { usage, cost: Some(NanoUsd(nano)), ..Bill::default() };
-    Row { info, outcome: Outcome::failed(200, End::Complete, Duration::ZERO), bill, code: None }
+    Row::new(info, Outcome::failed(200, End::Complete, Duration::ZERO), bill, None)
 }

@@ -1,0 +1,1 @@
+//! One WebSocket subscriber: frames out, pings answered, close handled, never waited for.
