@@ -48,6 +48,7 @@ fn translated(client: Protocol, far: &Far, body: &[u8], recall: &Recall) {
     let Some(body) = written(&plain.body) else { return };
     assert_eq!(body["model"], asked["model"]);
     terms_are_the_clients(client, far, &asked, &plain.body);
+    nothing_said_is_lost(&asked, &body);
     match far.protocol {
         Protocol::Anthropic => to_anthropic(&asked, &body),
         Protocol::OpenAi => to_openai(&asked, &body),
@@ -88,6 +89,41 @@ fn terms_are_the_clients(client: Protocol, far: &Far, asked: &Value, body: &[u8]
     };
     let limit = limit.as_u64().or_else(|| limit.as_f64().map(|limit| limit as u64));
     assert_eq!(reading.terms.output_limit, limit, "{}", String::from_utf8_lossy(body));
+}
+
+/// Every text of the conversation is found again, white space at its ends aside.
+fn nothing_said_is_lost(asked: &Value, body: &Value) {
+    // What some agents put at the beginning of a system prompt for the provider's books is left out.
+    let is_bookkeeping = |said: &&str| said.starts_with("x-anthropic-billing-header:");
+    let mut carried = Vec::new();
+    strings(body, &mut carried);
+    let messages = items(&asked["messages"]).iter().map(|message| &message["content"]).chain([&asked["system"]]);
+    for said in messages.flat_map(texts).filter(|said| !is_bookkeeping(said)) {
+        let found = carried.iter().any(|text| text.contains(said.trim()));
+        assert!(found, "{said:?} is lost: {body}");
+    }
+}
+
+/// The texts of a message's content, those in results of tools included.
+fn texts(content: &Value) -> Vec<&str> {
+    fn of_block(block: &Value) -> Vec<&str> {
+        match text(&block["type"]) {
+            "text" => vec![text(&block["text"])],
+            "tool_result" => texts(&block["content"]),
+            _ => Vec::new(),
+        }
+    }
+    content.as_str().map_or_else(|| items(content).iter().flat_map(of_block).collect(), |text| vec![text])
+}
+
+/// Every string in a value.
+fn strings<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+        Value::Object(members) => members.values().for_each(|member| strings(member, found)),
+        _ => {}
+    }
 }
 
 /// What one protocol's writer writes, its reader reads.
