@@ -48,7 +48,7 @@ fn translated(client: Protocol, far: &Far, body: &[u8], recall: &Recall) {
     let Some(body) = written(&plain.body) else { return };
     assert_eq!(body["model"], asked["model"]);
     terms_are_the_clients(client, far, &asked, &plain.body);
-    nothing_said_is_lost(&asked, &body);
+    nothing_said_is_lost(client, &asked, &body);
     match far.protocol {
         Protocol::Anthropic => to_anthropic(&asked, &body),
         Protocol::OpenAi => to_openai(&asked, &body),
@@ -92,12 +92,13 @@ fn terms_are_the_clients(client: Protocol, far: &Far, asked: &Value, body: &[u8]
 }
 
 /// Every text of the conversation is found again, white space at its ends aside.
-fn nothing_said_is_lost(asked: &Value, body: &Value) {
+fn nothing_said_is_lost(client: Protocol, asked: &Value, body: &Value) {
     // What some agents put at the beginning of a system prompt for the provider's books is left out.
     let is_bookkeeping = |said: &&str| said.starts_with("x-anthropic-billing-header:");
     let mut carried = Vec::new();
     strings(body, &mut carried);
-    let messages = items(&asked["messages"]).iter().map(|message| &message["content"]).chain([&asked["system"]]);
+    let system = (client == Protocol::Anthropic).then_some(&asked["system"]);
+    let messages = items(&asked["messages"]).iter().map(|message| &message["content"]).chain(system);
     for said in messages.flat_map(texts).filter(|said| !is_bookkeeping(said)) {
         let found = carried.iter().any(|text| text.contains(said.trim()));
         assert!(found, "{said:?} is lost: {body}");

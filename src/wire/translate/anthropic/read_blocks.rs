@@ -120,7 +120,9 @@ pub(super) fn read_messages<'a>(messages: &Field<'a, '_>, request: &mut Request<
         }
     }
     request.turns = turns.finish();
-    if request.turns.is_empty() {
+    // Thoughts alone are nothing to answer, and not every writer carries them.
+    let is_thought = |part: &Part<'_>| matches!(part.content, Content::Thought(_));
+    if request.turns.iter().all(|turn| turn.parts.iter().all(is_thought)) {
         return Err(messages.refused("must hold at least one user's or assistant's message that is not empty"));
     }
     Ok(())
