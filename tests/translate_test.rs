@@ -250,7 +250,7 @@ fn requests_of_openai_clients() {
 
 #[test]
 fn requests_of_anthropic_clients() {
-    run("requests_anthropic", 1, |case| check_request(case, Protocol::Anthropic));
+    run("requests_anthropic", 180, |case| check_request(case, Protocol::Anthropic));
 }
 
 #[test]

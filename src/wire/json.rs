@@ -201,7 +201,7 @@ impl<'a> Walk<'a> {
                 }
                 Some(bracket @ (b'{' | b'[')) => {
                     if open.depth == depth.min(MAX_DEPTH) {
-                        return Err(Fault::TooDeep);
+                        return Err(Fault::TooDeep(depth.min(MAX_DEPTH)));
                     }
                     open.push(bracket == b'{');
                     self.at += 1;
@@ -244,7 +244,8 @@ impl<'a> Walk<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Malformed(Malformed),
-    TooDeep,
+    /// Deeper than this.
+    TooDeep(usize),
 }
 
 impl From<Malformed> for Fault {
@@ -257,8 +258,9 @@ impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Malformed(fault) => fault.into(),
-            Fault::TooDeep => {
-                let message = format!("the request body nests more than {MAX_DEPTH} deep; that is as deep as a body may be under a budget");
+            Fault::TooDeep(depth) => {
+                let message =
+                    format!("the request body nests more than {depth} deep; that is as deep as a body may be that has to be read whole");
                 Self::new(Reason::Invalid("json_too_deep"), message)
             }
         }

@@ -154,15 +154,20 @@ pub fn value() -> impl Strategy<Value = Value> {
 
 /// A value where one is expected: as a rule what is, now and then any.
 fn mostly(good: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
-    prop_oneof![30 => good, 1 => value()].boxed()
+    prop_oneof![150 => good, 1 => value()].boxed()
 }
 
-fn one_of(values: Vec<Value>) -> impl Strategy<Value = Value> {
+fn one_of(values: Vec<Value>) -> impl Strategy<Value = Value> + Clone {
     prop::sample::select(values)
 }
 
 fn prose() -> impl Strategy<Value = Value> {
     prop_oneof![4 => "[ -~\n]{1,30}".prop_map(Value::from), 1 => "\\PC{0,12}".prop_map(Value::from), 1 => Just(json!(""))]
+}
+
+/// Prose that is not empty.
+fn words() -> impl Strategy<Value = Value> {
+    "[!-~][ -~\n]{0,30}".prop_map(Value::from)
 }
 
 fn list(item: impl Strategy<Value = Value> + 'static, most: usize) -> impl Strategy<Value = Value> {
@@ -219,26 +224,33 @@ fn openai_part() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn openai_message() -> impl Strategy<Value = Value> {
-    let content = || prop_oneof![3 => mostly(prose()), 2 => list(openai_part(), 3).boxed()];
-    let call = (call_id(), tool_name(), arguments())
-        .prop_map(|(id, name, arguments)| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}));
+/// A message, or a call and what it gave.
+fn openai_messages() -> impl Strategy<Value = Vec<Value>> {
+    let text = || mostly(prose().prop_map(|text| json!({"type": "text", "text": text})));
+    let said = || prop_oneof![3 => mostly(prose()), 1 => list(text(), 3).boxed()];
+    let asked = prop_oneof![3 => mostly(words()), 2 => list(openai_part(), 3).boxed()];
     let details = one_of(vec![
         json!([{"type": "reasoning.text", "text": "Hm.", "signature": "c2ln", "index": 0}]),
         json!([{"type": "reasoning.encrypted", "data": "eA=="}, {"type": "reasoning.text", "text": "no signature"}]),
     ]);
-    let extra = some_of(vec![
-        ("tool_calls", list(call, 2).boxed()),
-        ("reasoning_details", mostly(details)),
-        ("refusal", mostly(prose())),
-        ("content", mostly(Just(Value::Null))),
-    ]);
+    let extra = || some_of(vec![("refusal", mostly(prose())), ("content", mostly(Just(Value::Null)))]);
+    let calls = prop::collection::vec((call_id(), tool_name(), arguments(), mostly(said())), 1..3);
     let of = |role: &'static str| move |content: Value| json!({"role": role, "content": content});
+    let exchange = (said(), prop::option::of(details), extra(), calls).prop_map(|(content, details, extra, calls)| {
+        let call = |(id, name, arguments, _): &(Value, Value, Value, Value)| {
+            json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+        };
+        let message = json!({"role": "assistant", "content": content, "reasoning_details": details, "tool_calls": calls.iter().map(call).collect::<Vec<_>>()});
+        let results = calls.into_iter().map(|(id, _, _, content)| json!({"role": "tool", "tool_call_id": id, "content": content}));
+        std::iter::once(joined(message, extra)).chain(results).collect::<Vec<_>>()
+    });
+    let one = |message: Value| vec![message];
     prop_oneof![
-        1 => prose().prop_map(of("system")),
-        4 => content().prop_map(of("user")),
-        4 => (content().prop_map(of("assistant")), extra).prop_map(|(message, extra)| joined(message, extra)),
-        2 => (call_id(), mostly(prose())).prop_map(|(id, content)| json!({"role": "tool", "tool_call_id": id, "content": content})),
+        20 => prose().prop_map(of("system")).prop_map(one),
+        60 => asked.prop_map(of("user")).prop_map(one),
+        40 => (said().prop_map(of("assistant")), extra()).prop_map(|(message, extra)| joined(message, extra)).prop_map(one),
+        40 => exchange,
+        1 => (call_id(), said()).prop_map(|(id, content)| vec![json!({"role": "tool", "tool_call_id": id, "content": content})]),
     ]
 }
 
@@ -274,8 +286,10 @@ pub fn openai_request() -> impl Strategy<Value = Value> {
         ("user", mostly(prose())),
         ("seed", mostly(Just(json!(7)))),
     ]);
-    (one_of(models()), list(openai_message(), 7), settings)
-        .prop_map(|(model, messages, settings)| joined(settings, json!({"model": model, "messages": messages})))
+    (one_of(models()), words(), prop::collection::vec(openai_messages(), 0..6), settings).prop_map(|(model, first, messages, settings)| {
+        let messages: Vec<_> = std::iter::once(json!({"role": "user", "content": first})).chain(messages.into_iter().flatten()).collect();
+        joined(settings, json!({"model": model, "messages": messages}))
+    })
 }
 
 fn models() -> Vec<Value> {
@@ -292,31 +306,42 @@ fn models() -> Vec<Value> {
     names.map(Value::from).to_vec()
 }
 
-fn anthropic_block() -> impl Strategy<Value = Value> {
+/// A turn, or a call and what it gave.
+fn anthropic_turns() -> impl Strategy<Value = Vec<Value>> {
     let input = one_of(vec![json!({}), json!({"a": [1, "\u{e9}"]})]);
     let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}});
     let document =
         json!({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="}, "title": "a.pdf"});
-    let inner = prop_oneof![prose().prop_map(|text| json!({"type": "text", "text": text})), Just(image.clone()), Just(document.clone())];
-    let given = prop_oneof![prose().boxed(), list(inner, 2).boxed()];
-    prop_oneof![
-        4 => prose().prop_map(|text| json!({"type": "text", "text": text})),
-        1 => prose().prop_map(|text| json!({"type": "text", "text": text, "cache_control": mark()})),
-        1 => Just(image),
-        1 => Just(document),
-        1 => Just(json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "A text."}})),
-        2 => (call_id(), tool_name(), input).prop_map(|(id, name, input)| json!({"type": "tool_use", "id": id, "name": name, "input": input})),
-        2 => (call_id(), given).prop_map(|(id, content)| json!({"type": "tool_result", "tool_use_id": id, "content": content})),
-        1 => Just(json!({"type": "thinking", "thinking": "Hm.", "signature": "c2ln"})),
-        1 => Just(json!({"type": "thinking", "thinking": "Hm.", "signature": "iron_runtime:reasoning_content"})),
-        1 => Just(json!({"type": "redacted_thinking", "data": "eA=="})),
-    ]
+    let text = || prose().prop_map(|text| json!({"type": "text", "text": text}));
+    let marked = prose().prop_map(|text| json!({"type": "text", "text": text, "cache_control": mark()}));
+    let thought = one_of(vec![
+        json!({"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}),
+        json!({"type": "thinking", "thinking": "Hm.", "signature": "iron_runtime:reasoning_content"}),
+        json!({"type": "redacted_thinking", "data": "eA=="}),
+    ]);
+    let shown = one_of(vec![
+        image,
+        document,
+        json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "A text."}}),
+    ]);
+    let given = prop_oneof![prose().boxed(), list(prop_oneof![text(), shown.clone()], 2).boxed()];
+    let asked = prop_oneof![1 => mostly(words()), 1 => list(prop_oneof![2 => text(), 1 => marked, 1 => shown], 3).boxed()];
+    let said = list(prop_oneof![2 => text(), 1 => thought.clone()], 3);
+    let calls = prop::collection::vec((call_id(), tool_name(), mostly(input), mostly(given), any::<bool>()), 1..3);
+    let exchange = (thought, calls).prop_map(|(thought, calls)| {
+        let call = |call: &(Value, Value, Value, Value, bool)| json!({"type": "tool_use", "id": call.0, "name": call.1, "input": call.2});
+        let result = |call: &(Value, Value, Value, Value, bool)| {
+            json!({"type": "tool_result", "tool_use_id": call.0, "content": call.3, "is_error": call.4})
+        };
+        let asked: Vec<_> = std::iter::once(thought).chain(calls.iter().map(call)).collect();
+        let given: Vec<_> = calls.iter().map(result).collect();
+        vec![json!({"role": "assistant", "content": asked}), json!({"role": "user", "content": given})]
+    });
+    let of = |role: &'static str| move |content: Value| vec![json!({"role": role, "content": content})];
+    prop_oneof![3 => asked.prop_map(of("user")), 2 => said.prop_map(of("assistant")), 3 => exchange]
 }
 
 pub fn anthropic_request() -> impl Strategy<Value = Value> {
-    let content = prop_oneof![1 => mostly(prose()), 2 => list(anthropic_block(), 4).boxed()];
-    let role = one_of(vec![json!("user"), json!("assistant")]);
-    let message = (role, content).prop_map(|(role, content)| json!({"role": role, "content": content}));
     let tool = (tool_name(), schema()).prop_map(|(name, schema)| json!({"name": name, "input_schema": schema}));
     let choice = one_of(vec![
         json!({"type": "auto", "disable_parallel_tool_use": true}),
@@ -341,8 +366,11 @@ pub fn anthropic_request() -> impl Strategy<Value = Value> {
         ("stream", mostly(any::<bool>().prop_map(Value::from))),
     ]);
     let limit = mostly((1u64..20_000).prop_map(Value::from));
-    (one_of(models()), limit, list(message, 7), settings)
-        .prop_map(|(model, limit, messages, settings)| joined(settings, json!({"model": model, "max_tokens": limit, "messages": messages})))
+    let turns = prop::collection::vec(anthropic_turns(), 0..6);
+    (one_of(models()), limit, words(), turns, settings).prop_map(|(model, limit, first, turns, settings)| {
+        let messages: Vec<_> = std::iter::once(json!({"role": "user", "content": first})).chain(turns.into_iter().flatten()).collect();
+        joined(settings, json!({"model": model, "max_tokens": limit, "messages": messages}))
+    })
 }
 
 // --- streams ---

@@ -99,7 +99,11 @@ fn there_and_back(client: Protocol, far: &Far, body: &Value) {
         assert!(counted.is_ok() || is_too_deep(counted.as_ref().err()), "{counted:?}: {body}");
     }
     let back = request(far.protocol, &Far { protocol: client, ..*far }, body.to_string().as_bytes(), &|_| None);
-    assert!(back.is_ok() || is_too_deep(back.as_ref().err()), "{back:?}: {body}");
+    // What says nothing but white space is refused by Anthropic, and so by the reader that reads for it; likewise numbers out of range.
+    let is_theirs = |refusal: &Refusal| {
+        client == Protocol::Anthropic && (refusal.message.ends_with("must not be empty") || refusal.message.contains(" must be from 0 to "))
+    };
+    assert!(back.is_ok() || is_too_deep(back.as_ref().err()) || back.as_ref().is_err_and(is_theirs), "{back:?}: {body}");
 }
 
 /// A schema may stand one deeper than it did.

@@ -2,6 +2,7 @@
 //! goes on unchanged (schemas, arguments) goes on byte for byte.
 
 use super::{Fault, Malformed, Walk, unescape};
+use memchr::memchr;
 use std::borrow::Cow;
 use std::str::from_utf8;
 
@@ -60,7 +61,13 @@ impl<'a> Raw<'a> {
 
     /// A string's text; borrowed where it has no escapes. `None`: no string, or escapes that are none (a lone surrogate).
     pub(in crate::wire) fn as_str(self) -> Option<Cow<'a, str>> {
-        (self.kind() == Kind::String).then(|| unescape(self.0.as_bytes()))?
+        if self.kind() != Kind::String {
+            return None;
+        }
+        match memchr(b'\\', self.0.as_bytes()) {
+            None => self.0.get(1..self.0.len() - 1).map(Cow::Borrowed),
+            Some(_) => unescape(self.0.as_bytes()),
+        }
     }
 
     /// A number that is whole and not negative; `1.0` and `1e2` are.
@@ -86,12 +93,12 @@ impl<'a> Raw<'a> {
 
     /// The members of an object, in order; none of anything else. Keys have their escapes undone.
     pub(in crate::wire) fn members(self) -> Members<'a> {
-        Members(self.inside(Kind::Object))
+        Members(self.inside(Kind::Object), self.0)
     }
 
     /// The items of an array, in order; none of anything else.
     pub(in crate::wire) fn items(self) -> Items<'a> {
-        Items(self.inside(Kind::Array))
+        Items(self.inside(Kind::Array), self.0)
     }
 
     /// The last member of this name that is not null, as most parsers would have it. For many members of one object, [`Raw::members`] is
@@ -113,18 +120,18 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// The next value of a checked container, and the comma behind it.
-fn next_value<'a>(walk: &mut Walk<'a>) -> Option<Raw<'a>> {
+/// The next value of a checked container, whose text this is, and the comma behind it.
+fn next_value<'a>(walk: &mut Walk<'a>, text: &'a str) -> Option<Raw<'a>> {
     walk.space();
     let start = walk.at;
     walk.value().ok()?;
-    let value = from_utf8(&walk.body[start..walk.at]).ok()?;
+    let value = text.get(start..walk.at)?;
     walk.next_is(b',');
     Some(Raw(value))
 }
 
 /// See [`Raw::members`].
-pub(in crate::wire) struct Members<'a>(Walk<'a>);
+pub(in crate::wire) struct Members<'a>(Walk<'a>, &'a str);
 
 impl<'a> Iterator for Members<'a> {
     type Item = (Cow<'a, str>, Raw<'a>);
@@ -132,20 +139,20 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         self.0.space();
         let quoted = self.0.string().ok()?;
-        let key = unescape(&self.0.body[quoted]).unwrap_or_default();
+        let key = self.1.get(quoted).and_then(|quoted| Raw(quoted).as_str()).unwrap_or_default();
         self.0.expect(b':').ok()?;
-        Some((key, next_value(&mut self.0)?))
+        Some((key, next_value(&mut self.0, self.1)?))
     }
 }
 
 /// See [`Raw::items`].
-pub(in crate::wire) struct Items<'a>(Walk<'a>);
+pub(in crate::wire) struct Items<'a>(Walk<'a>, &'a str);
 
 impl<'a> Iterator for Items<'a> {
     type Item = Raw<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        next_value(&mut self.0)
+        next_value(&mut self.0, self.1)
     }
 }
 
@@ -154,7 +161,7 @@ mod tests {
     use super::*;
 
     fn raw(text: &str) -> Raw<'_> {
-        Raw::parse(text.as_bytes()).ok().expect(text)
+        Raw::parse(text.as_bytes()).expect(text)
     }
 
     #[test]

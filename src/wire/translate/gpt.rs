@@ -5,16 +5,31 @@
 /// that chat (`gpt-5-chat-latest`) do not. The name may say whose the model is (`openai/gpt-5`) or what it was tuned from
 /// (`ft:o4-mini:…`).
 pub(super) fn reasons(model: &str) -> bool {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let name = name.strip_prefix("ft:").unwrap_or(name);
-    if let Some((_, rest)) = name.strip_prefix('o').and_then(number) {
-        return rest.is_empty() || rest.starts_with(['-', ':', '@']);
+    let name = bare(model);
+    if is_o(name) {
+        return true;
     }
     let Some(name) = name.strip_prefix("gpt-") else { return false };
     let Some((version, rest)) = number(name) else { return name.starts_with("oss") };
     let chats = rest.split('-').nth(1) == Some("chat");
     // Some call gpt-3.5 `gpt-35`.
     version >= 5 && version != 35 && !chats
+}
+
+/// Whether a model can be told to call several tools at once, or not to: `o1`, `o3`, … take no word about it.
+pub(super) fn takes_parallel_calls(model: &str) -> bool {
+    !is_o(bare(model))
+}
+
+/// The name without whose it is.
+fn bare(model: &str) -> &str {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    name.strip_prefix("ft:").unwrap_or(name)
+}
+
+/// Whether it is an `o` with a number.
+fn is_o(name: &str) -> bool {
+    name.strip_prefix('o').and_then(number).is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with(['-', ':', '@']))
 }
 
 /// The number at the beginning of a text, and what follows.
@@ -26,7 +41,7 @@ fn number(text: &str) -> Option<(u32, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::reasons;
+    use super::{reasons, takes_parallel_calls};
 
     #[test]
     fn who_reasons() {
@@ -69,5 +84,11 @@ mod tests {
         ] {
             assert!(!reasons(model), "{model}");
         }
+    }
+
+    #[test]
+    fn who_is_told_of_parallel_calls() {
+        assert!(["gpt-4o", "gpt-5", "mistral", ""].into_iter().all(takes_parallel_calls));
+        assert!(!["o3", "openai/o4-mini", "ft:o4-mini:acme::abc"].into_iter().any(takes_parallel_calls));
     }
 }

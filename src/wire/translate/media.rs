@@ -8,7 +8,10 @@ use std::borrow::Cow;
 pub(super) fn is_base64(text: &str) -> bool {
     let bytes = text.as_bytes();
     let body = bytes.strip_suffix(b"==").or_else(|| bytes.strip_suffix(b"=")).unwrap_or(bytes);
-    !body.is_empty() && bytes.len().is_multiple_of(4) && body.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+    // Without a branch a byte, so that many are looked at at once: pictures have millions.
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() | (*byte == b'+') | (*byte == b'/');
+    let is_of_it = |chunk: &[u8]| chunk.iter().fold(true, |so_far, byte| so_far & fits(byte));
+    !body.is_empty() && bytes.len().is_multiple_of(4) && body.chunks(64).all(is_of_it)
 }
 
 /// The media type, in lower case and without parameters, and the data of a `data:MEDIA;base64,DATA` URL. The data is not checked.

@@ -21,10 +21,23 @@ const PICTURES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp
 /// # Errors
 /// 400: it is no object.
 pub(super) fn pick<'a, const N: usize>(field: &Field<'a, '_>, names: [&str; N]) -> Result<[Option<Raw<'a>>; N], Refusal> {
+    pick_and(field, names, |_, _| {})
+}
+
+/// The same; `others` is shown the rest.
+///
+/// # Errors
+/// 400: it is no object.
+pub(super) fn pick_and<'a, const N: usize>(
+    field: &Field<'a, '_>,
+    names: [&str; N],
+    mut others: impl FnMut(&str, Raw<'a>),
+) -> Result<[Option<Raw<'a>>; N], Refusal> {
     let mut found = [None; N];
     for (key, raw) in field.members()? {
-        if let Some(slot) = names.iter().position(|name| *name == key).and_then(|nth| found.get_mut(nth)) {
-            *slot = Some(raw);
+        match names.iter().position(|name| *name == key).and_then(|nth| found.get_mut(nth)) {
+            Some(slot) => *slot = Some(raw),
+            None => others(&key, raw),
         }
     }
     Ok(found)

@@ -1,6 +1,6 @@
 //! How a messages request is to be answered: with which tools, after how much thinking, in what form.
 
-use super::read_blocks::{cache_mark, need, pick};
+use super::read_blocks::{cache_mark, need, pick, pick_and};
 use super::read_request::{full_text, is_neutral};
 use crate::call::Refusal;
 use crate::wire::json::Raw;
@@ -51,16 +51,21 @@ fn read_choice<'a>(choice: &Field<'a, '_>, kind: Option<Raw<'a>>, name: Option<R
 
 /// A tool that the client runs; those that the provider runs or knows by itself are lost.
 fn read_tool<'a>(tool: &Field<'a, '_>, loss: &mut Loss) -> Result<Option<Tool<'a>>, Refusal> {
-    let [kind, name, description, schema, strict, cache] =
-        pick(tool, ["type", "name", "description", "input_schema", "strict", "cache_control"])?;
+    let mut extras = Vec::new();
+    let names = ["type", "name", "description", "input_schema", "strict", "cache_control"];
+    let [kind, name, description, schema, strict, cache] = pick_and(tool, names, |key, raw| {
+        if means_something(key, raw) {
+            extras.push(format!("tools.{key}"));
+        }
+    })?;
     if let Some(kind) = kind.map(|raw| tool.at("type", raw).text()).transpose()?
         && kind != "custom"
     {
         loss.add(format!("tools.{kind}"));
         return Ok(None);
     }
+    extras.into_iter().for_each(|name| loss.add(name));
     let schema = need(tool, "input_schema", schema)?;
-    declare_extras(tool, loss)?;
     Ok(Some(Tool {
         name: full_text(&need(tool, "name", name)?)?,
         description: description.map(|raw| tool.at("description", raw).text()).transpose()?,
@@ -81,15 +86,9 @@ fn read_schema<'a>(schema: &Field<'a, '_>) -> Result<Raw<'a>, Refusal> {
     Ok(raw)
 }
 
-/// Names what else a tool says, but for what concerns only how its calls are streamed or who calls it.
-fn declare_extras(tool: &Field<'_, '_>, loss: &mut Loss) -> Result<(), Refusal> {
-    for (key, raw) in tool.members()? {
-        let known = matches!(&*key, "type" | "name" | "description" | "input_schema" | "strict" | "cache_control");
-        if !known && key != "eager_input_streaming" && !is_neutral(raw) && raw.text() != r#"["direct"]"# {
-            loss.add(format!("tools.{key}"));
-        }
-    }
-    Ok(())
+/// Whether something else that a tool says concerns more than how its calls are streamed, or who calls it.
+fn means_something(key: &str, raw: Raw<'_>) -> bool {
+    key != "eager_input_streaming" && !is_neutral(raw) && raw.text() != r#"["direct"]"#
 }
 
 /// The members by which a request asks for thinking and for a form.

@@ -57,10 +57,19 @@ fn read_tool<'a>(tool: &Field<'a, '_>, loss: &mut Loss) -> Result<Option<Tool<'a
     Ok(Some(Tool {
         name: named(&function.required("name")?)?,
         description: function.read("description", |field| field.text())?.filter(|text| !text.is_empty()),
-        schema: function.read("parameters", |field| field.object())?,
+        schema: function.read("parameters", read_schema)?,
         strict: function.read("strict", |field| field.bool())?.unwrap_or(false),
         cache,
     }))
+}
+
+/// The schema of a function's arguments, which are always an object's.
+fn read_schema<'a>(schema: &Field<'a, '_>) -> Result<Raw<'a>, Refusal> {
+    let raw = schema.object()?;
+    match schema.get("type") {
+        Some(kind) if kind.raw.as_str().as_deref() != Some("object") => Err(kind.unknown("object")),
+        _ => Ok(raw),
+    }
 }
 
 fn named_choice<'a>(choice: &Field<'a, '_>, offered: &[Tool<'a>]) -> Result<ToolChoice<'a>, Refusal> {

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn raw(text: &str) -> Raw<'_> {
-        Raw::parse(text.as_bytes()).ok().expect(text)
+        Raw::parse(text.as_bytes()).expect(text)
     }
 
     #[test]

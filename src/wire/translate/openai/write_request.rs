@@ -55,7 +55,10 @@ impl Writer<'_, '_> {
         if let Some(choice) = &request.tool_choice {
             write_choice(choice, body.key("tool_choice"));
         }
-        if let Some(parallel) = request.parallel_calls {
+        let Some(parallel) = request.parallel_calls else { return };
+        if self.far.own && !gpt::takes_parallel_calls(&request.model) {
+            self.lose(Setting::ParallelCalls);
+        } else {
             body.key("parallel_tool_calls").bool(parallel);
         }
     }
