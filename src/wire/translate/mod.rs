@@ -32,6 +32,7 @@ pub use stream::{Ended, Stream};
 pub use thoughts::{Kept, Thoughts};
 
 use crate::call::{Protocol, Refusal};
+use crate::wire::bom::BOM;
 use crate::wire::json::Raw;
 use field::Field;
 
@@ -135,7 +136,7 @@ impl Plan {
     /// # Errors
     /// [`Garbled`].
     pub fn reply(&self, body: &[u8]) -> Result<Whole, Garbled> {
-        let raw = Raw::parse(body).map_err(|_| Garbled("it is no JSON".into()))?;
+        let raw = Raw::parse(body.strip_prefix(BOM).unwrap_or(body)).map_err(|_| Garbled("it is no JSON".into()))?;
         let answer_tool = self.answer_tool.as_deref();
         let form = match self.upstream {
             Protocol::Anthropic => anthropic::read_reply(raw, answer_tool)?,
@@ -153,6 +154,7 @@ impl Plan {
     /// Translates the body of an error reply, whatever it is: what is no error of the upstream's protocol (a page of a proxy in between)
     /// gives its text.
     pub fn error(&self, status: u16, body: &[u8]) -> Vec<u8> {
+        let body = body.strip_prefix(BOM).unwrap_or(body);
         let raw = Raw::parse(body).ok();
         let form = failure::read(self.upstream, status, raw, body);
         let mut out = Vec::new();
