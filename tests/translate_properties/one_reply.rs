@@ -32,7 +32,7 @@ pub fn blocks() -> impl Strategy<Value = (Vec<Block>, bool)> {
 
 fn plan(client: Protocol) -> Plan {
     let upstream = if client == Protocol::OpenAi { Protocol::Anthropic } else { Protocol::OpenAi };
-    Plan { client, upstream, include_usage: true, answer_tool: None, created: 1 }
+    Plan { client, upstream, include_usage: true, answer_tool: None, names: Vec::new(), created: 1 }
 }
 
 /// A reply to this client, whole, and as the client puts its events together.

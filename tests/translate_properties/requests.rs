@@ -26,7 +26,14 @@ pub(super) fn hold(client: Protocol, body: &[u8]) {
 fn kept() -> Kept {
     static KEPT: OnceLock<Option<Kept>> = OnceLock::new();
     let make = || {
-        let plan = Plan { client: Protocol::OpenAi, upstream: Protocol::Anthropic, include_usage: false, answer_tool: None, created: 0 };
+        let plan = Plan {
+            client: Protocol::OpenAi,
+            upstream: Protocol::Anthropic,
+            include_usage: false,
+            answer_tool: None,
+            names: Vec::new(),
+            created: 0,
+        };
         let reply = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "tool_use", "content": [
             {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}, {"type": "tool_use", "id": "call_1", "name": "f", "input": {}}
         ]});

@@ -21,6 +21,7 @@ pub(super) fn hold(client: Protocol, input: &[u8]) {
         upstream: other(client),
         include_usage: how & 1 == 1,
         answer_tool: (how & 2 == 2).then(|| "json_answer".into()),
+        names: Vec::new(),
         created: 1_700_000_000,
     };
     let whole = translated(&plan, [stream]);
