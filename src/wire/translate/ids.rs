@@ -3,7 +3,7 @@
 //!
 //! | | Anthropic | OpenAI |
 //! |---|---|---|
-//! | id of a call | letters, digits, `_`, `-`; unique in a request | 40 characters |
+//! | id of a call | letters, digits, `_`, `-`; unique in a request, and one result each | 40 characters |
 //! | name of a tool | 128 characters | 64 characters |
 
 use super::form::{Block, Content, Event, Part, Reply, Request, Role, Text, ToolChoice};
@@ -31,7 +31,10 @@ pub(super) fn fit_ids(request: &mut Request<'_>, upstream: Protocol) {
         for part in &mut turn.parts {
             match &mut part.content {
                 Content::Call(call) => {
-                    let fitted = unique(fitted_id(&call.id, upstream), &used);
+                    let fitted = match upstream {
+                        Protocol::OpenAi => fitted_id(&call.id, upstream),
+                        Protocol::Anthropic => unique(fitted_id(&call.id, upstream), &used),
+                    };
                     used.insert(fitted.clone());
                     open.entry(call.id.to_string()).or_default().push_back(fitted.clone());
                     replace(&mut call.id, fitted);
@@ -47,7 +50,7 @@ pub(super) fn fit_ids(request: &mut Request<'_>, upstream: Protocol) {
                 _ => {}
             }
         }
-        if turn.role == Role::User {
+        if turn.role == Role::User && upstream == Protocol::Anthropic {
             join_results(&mut turn.parts);
         }
     }
@@ -126,7 +129,6 @@ fn unique(id: String, used: &HashSet<String>) -> String {
     if !used.contains(&id) {
         return id;
     }
-    // OpenAI's are as long as they may be already only where they were shortened, and then they differ.
     (2..).map(|nth| format!("{id}_{nth}")).find(|candidate| !used.contains(candidate)).unwrap_or(id)
 }
 
