@@ -448,3 +448,43 @@ def test_one_client_both_providers_as_it_stands(mock: MockProvider) -> None:
 
 def test_the_example_is_there() -> None:
     assert (EXAMPLES / "one_client.py").is_file()
+
+
+# The helper that runs tools, and the threads that it sends by default.
+
+
+def runner(client: Any, model: str, **more: Any) -> str:
+    """What a loop run by the package's own helper ends with."""
+    if not hasattr(client.beta.messages, "tool_runner"):
+        pytest.skip("this version of the package has no tool runner")
+
+    @anthropic.beta_tool
+    def get_weather(city: str) -> str:
+        """The weather in a city."""
+        return "sunny in " + city
+
+    asked = [{"role": "user", "content": "Use the tool."}]
+    last = client.beta.messages.tool_runner(model=model, max_tokens=500, tools=[get_weather], messages=asked, **more).until_done()
+    return str(last.content[-1].text)
+
+
+@pytest.mark.parametrize("model", [GPT, CLAUDE])
+def test_the_tool_runner(claude_client: Any, model: str) -> None:
+    assert "The tools said: sunny in mock." in runner(claude_client, model)
+
+
+def test_the_tool_runner_of_a_strict_router_and_of_one_with_a_budget(mock: MockProvider) -> None:
+    """Nothing is lost by threads that are not kept; and a budget knows no bound of what a thread holds, so that it gets the whole."""
+    for settings in ({"strict_translation": True}, {"budget": 5.0}):
+        with direct(mock, **settings) as router:
+            with anthropic.Anthropic(base_url=router.anthropic_base_url, api_key=router.api_key, max_retries=0) as client:
+                for model in (GPT, CLAUDE):
+                    assert "The tools said: sunny in mock." in runner(client, model), (settings, model)
+
+
+@pytest.mark.parametrize("model", [GPT, CLAUDE])
+def test_a_thread_that_is_not_kept_is_a_404_of_the_provider_s_own(claude_client: Any, model: str) -> None:
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    with pytest.raises(anthropic.NotFoundError) as lost:
+        claude_client.messages.create(model=model, max_tokens=50, messages=HELLO, extra_body={"thread": thread})
+    assert lost.value.body["error"]["details"]["error_code"] == "thread_not_found"  # type: ignore[index]

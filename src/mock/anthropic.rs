@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 pub(super) fn messages(ask: &Ask<'_>, seen: impl FnOnce(CacheMark) -> bool) -> Result<Answer, Problem> {
     let model = model(ask)?;
     let limit = ask.field("max_tokens").as_u64().ok_or_else(|| required("max_tokens"))?;
+    if ask.field("thread")["type"] == "continue" {
+        return Err(Problem::unknown_thread());
+    }
     let messages = checked_messages(ask)?;
     rules::anthropic::reply(ask, &signed)?;
     let tools = tools(ask.field("tools"));
