@@ -15,12 +15,17 @@ use crate::wire::translate::{self, Garbled, ModelList, Plan};
 use std::fmt::Write;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The most bytes of one page.
 const MAX_PAGE: usize = 4 << 20;
 
 /// The most pages of one upstream.
 const MAX_PAGES: usize = 20;
+
+/// How long an upstream may be silent that is asked about models: nothing has to be worked out for the answer, and one that hangs must not
+/// keep the models of all others from who asks.
+const MAX_SILENCE: Duration = Duration::from_secs(15);
 
 /// How much of a page is read at once.
 const PIECE: usize = 16 << 10;
@@ -213,12 +218,13 @@ impl Asking<'_> {
             headers.push(("anthropic-version", b"2023-06-01"));
         }
         let outbound = Outbound { upstream: id, method: "GET", target: format!("{base_path}{path}"), headers };
-        Ok(self.upstreams.send(to, &outbound, Sending::Nothing, self.client)?)
+        let first_byte = self.config.timeouts.first_byte.min(MAX_SILENCE);
+        Ok(self.upstreams.send_within(first_byte, to, &outbound, Sending::Nothing, self.client)?)
     }
 
     /// The whole body, within the limits on size and silence.
     fn read_whole(&self, upstream: &Upstream, body: &mut impl Read) -> Result<Vec<u8>, Fault> {
-        let idle = self.config.timeouts.idle;
+        let idle = self.config.timeouts.idle.min(MAX_SILENCE);
         let refused = |reason, what: String| Err(Fault::Refused(Refusal::new(reason, format!("{} {what}", upstream.name))));
         let (mut whole, mut piece, mut silent_ticks) = (Vec::new(), [0; PIECE], 0u32);
         loop {
@@ -239,7 +245,7 @@ impl Asking<'_> {
                         return Err(Fault::ClientGone);
                     }
                     if TICK * silent_ticks >= idle {
-                        let what = format!("was silent for {} s in mid-reply (--idle-timeout)", idle.as_secs_f64());
+                        let what = format!("was silent for {} s in mid-reply", idle.as_secs_f64());
                         return refused(Reason::UpstreamTimeout, what);
                     }
                 }
@@ -263,7 +269,7 @@ impl Fault {
     fn render(self, upstream: Protocol, asker: Protocol) -> Option<Rendered> {
         match self {
             Self::Status(status @ 400..600, retry_after, body) => {
-                let plan = Plan { client: asker, upstream, include_usage: false, answer_tool: None, created: 0 };
+                let plan = Plan { client: asker, upstream, include_usage: false, answer_tool: None, names: Vec::new(), created: 0 };
                 let mut reply = answer(plan.error(status, &body));
                 reply.status = status;
                 reply.headers.extend(retry_after.map(|value| ("retry-after", value)));
@@ -339,7 +345,6 @@ mod tests {
     use Protocol::{Anthropic, OpenAi};
     use serde_json::{Value, json};
     use std::io::Write as _;
-    use std::time::Duration;
 
     const OPENAI: &str = r#"{"object":"list","data":[{"id":"gpt-a","object":"model","created":1740355200,"owned_by":"system"}]}"#;
     const ANTHROPIC: &str =

@@ -103,6 +103,7 @@ pub(super) fn relay<'a>(mut reply: UpstreamReply, responder: Responder<'a>, cont
         meter,
         edit,
         edited: Vec::new(),
+        last_word: context.started,
         held: Vec::new(),
         length: length_of(framing),
         boundary: sse::Boundary::default(),
@@ -190,6 +191,11 @@ impl Edit {
         }
     }
 
+    /// Whether the client was told of an error, behind which nothing follows.
+    fn has_failed(&self) -> bool {
+        matches!(self, Self::Translate(stream) if stream.has_failed())
+    }
+
     /// No more bytes come. False: what they became must not be taken for whole.
     fn finish(&mut self, out: &mut Vec<u8>) -> bool {
         match self {
@@ -247,6 +253,8 @@ struct Relay<'s, 'r, 'p, 'c> {
     edit: Edit,
     /// What became of bytes that were edited, reused.
     edited: Vec<u8>,
+    /// When something that was edited left for the client last.
+    last_word: Instant,
     /// Bytes that must not leave before the call is settled.
     held: Vec<u8>,
     length: Option<u64>,
@@ -277,6 +285,9 @@ impl Relay<'_, '_, '_, '_> {
                 }
                 if self.pass(&buffer[..pending]).is_err() {
                     return self.ended(End::ClientGone);
+                }
+                if self.edit.has_failed() {
+                    return self.finish(&[]);
                 }
             }
             pending = 0;
@@ -341,16 +352,42 @@ impl Relay<'_, '_, '_, '_> {
 
     /// Writes, edited where that is due.
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.edit.is_nothing() {
+        if bytes.is_empty() || self.edit.is_nothing() {
             return self.write(bytes);
         }
         let mut edited = std::mem::take(&mut self.edited);
         edited.clear();
         self.edit.feed(bytes, &mut edited);
         self.keep_thoughts();
-        let result = self.write(&edited);
+        if self.edit.has_failed() {
+            // Whoever sees it takes it for the end, also where the meter does not.
+            self.note(edited.len());
+            self.settle(End::UpstreamCut);
+        }
+        let result = if edited.is_empty() { self.say_nothing() } else { self.write_edited(&edited) };
         self.edited = edited;
         result
+    }
+
+    fn write_edited(&mut self, edited: &[u8]) -> io::Result<()> {
+        self.last_word = Instant::now();
+        self.write(edited)
+    }
+
+    /// What has come means nothing to the client, yet: the beginning of an event, or one that has no place in its protocol. An upstream may
+    /// go on with that for long: the client must not wait for the head, nor take the silence for a dead connection, and one that has gone
+    /// must be found out.
+    fn say_nothing(&mut self) -> io::Result<()> {
+        self.stream.flush()?;
+        if self.context.client.gone() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let keepalive = self.context.timeouts.keepalive;
+        if keepalive.is_zero() || self.last_word.elapsed() < keepalive || !self.may_add() {
+            return Ok(());
+        }
+        self.last_word = Instant::now();
+        self.stream.write(sse::COMMENT)
     }
 
     fn keep_thoughts(&mut self) {

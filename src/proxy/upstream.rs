@@ -159,18 +159,29 @@ impl Upstreams {
         &self,
         to: &Destination,
         outbound: &Outbound<'_>,
+        body: Sending<'_>,
+        client: Option<&Client>,
+    ) -> Result<UpstreamReply, SendFault> {
+        self.send_within(self.timeouts.first_byte, to, outbound, body, client)
+    }
+
+    /// The same with a limit of its own, `first_byte`, on the time from the request's end to the reply head's end.
+    ///
+    /// # Errors
+    /// [`SendFault`].
+    pub(crate) fn send_within(
+        &self,
+        first_byte: Duration,
+        to: &Destination,
+        outbound: &Outbound<'_>,
         mut body: Sending<'_>,
         client: Option<&Client>,
     ) -> Result<UpstreamReply, SendFault> {
         let mut retried = false;
         loop {
             let body_len = if let Sending::Buffered(bytes) = &body { bytes.len() } else { 0 };
-            let begin = Begin {
-                client: client.cloned(),
-                connect: self.timeouts.connect,
-                first_byte: self.timeouts.first_byte,
-                room: outbound.target.len() + body_len,
-            };
+            let begin =
+                Begin { client: client.cloned(), connect: self.timeouts.connect, first_byte, room: outbound.target.len() + body_len };
             Watch::begin(begin, |fields| write_fields(to, outbound, fields));
             let begun = Instant::now();
             let fault = match self.attempt(to, outbound, &mut body) {
@@ -188,7 +199,7 @@ impl Upstreams {
                 retried = true;
                 continue;
             }
-            return Err(SendFault { why: self.explain(to, &fault), sent: seen.sent });
+            return Err(SendFault { why: self.explain(to, &fault, first_byte), sent: seen.sent });
         }
     }
 
@@ -215,14 +226,15 @@ impl Upstreams {
     }
 
     /// A failure in the words of the error table.
-    fn explain(&self, to: &Destination, fault: &ureq::Error) -> NoReply {
+    fn explain(&self, to: &Destination, fault: &ureq::Error, first_byte: Duration) -> NoReply {
         let (name, authority) = (&to.name, &to.authority);
         let refusal = match fault {
             ureq::Error::Timeout(Timeout::RecvResponse) => Refusal::new(
                 Reason::UpstreamTimeout,
                 format!(
-                    "{name} ({authority}) sent no reply within {} s; raise --first-byte-timeout if that is normal",
-                    self.timeouts.first_byte.as_secs_f64()
+                    "{name} ({authority}) sent no reply within {} s{}",
+                    first_byte.as_secs_f64(),
+                    if first_byte < self.timeouts.first_byte { "" } else { "; raise --first-byte-timeout if that is normal" }
                 ),
             ),
             ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => Refusal::new(

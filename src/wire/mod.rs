@@ -2,6 +2,7 @@
 //! refusal looks like ([`refusal`]), where a stream's events end ([`sse`]), what a request may cost
 //! ([`terms`]), what a reply says it cost ([`usage`]), what is told of a finished call (`event`). Pure: no socket, no clock, no decision about a caller.
 
+mod bom;
 #[cfg(feature = "analytics")]
 pub mod event;
 pub mod headers;

@@ -24,6 +24,7 @@ mod routing;
 mod streams;
 mod tls;
 mod translation;
+mod translation_oddities;
 mod uploads;
 
 /// How long anything may take before a test gives up; never reached when all is well.

@@ -13,20 +13,20 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-const CLAUDE: &str = "claude-sonnet-4-20250514";
+pub(super) const CLAUDE: &str = "claude-sonnet-4-20250514";
 
 /// OpenAI's question to Claude.
-fn to_claude(more: &str) -> Request {
+pub(super) fn to_claude(more: &str) -> Request {
     Request::post("/v1/chat/completions", &format!(r#"{{"model":"{CLAUDE}","messages":[{{"role":"user","content":"hi"}}]{more}}}"#))
 }
 
 /// Anthropic's question to GPT.
-fn to_gpt(more: &str) -> Request {
+pub(super) fn to_gpt(more: &str) -> Request {
     let body = format!(r#"{{"model":"gpt-4o","max_tokens":50,"messages":[{{"role":"user","content":"hi"}}]{more}}}"#);
     Request::post("/v1/messages", &body).field("anthropic-version", "2023-06-01")
 }
 
-fn message(content: &Value, stop: &str) -> Vec<u8> {
+pub(super) fn message(content: &Value, stop: &str) -> Vec<u8> {
     let body = json!({
         "id": "msg_1", "type": "message", "role": "assistant", "model": CLAUDE, "content": content, "stop_reason": stop,
         "stop_sequence": null, "usage": {"input_tokens": 8, "output_tokens": 3},
@@ -34,11 +34,11 @@ fn message(content: &Value, stop: &str) -> Vec<u8> {
     reply(200, "content-type: application/json\r\nrequest-id: req_7\r\nanthropic-ratelimit-requests-limit: 50\r\n", body.to_string())
 }
 
-fn said(text: &str) -> Vec<u8> {
+pub(super) fn said(text: &str) -> Vec<u8> {
     message(&json!([{"type": "text", "text": text}]), "end_turn")
 }
 
-fn completion(text: &str) -> Vec<u8> {
+pub(super) fn completion(text: &str) -> Vec<u8> {
     let choice = json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"});
     let usage = json!({"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": 11});
     json(
@@ -47,7 +47,7 @@ fn completion(text: &str) -> Vec<u8> {
     )
 }
 
-const CLAUDE_EVENTS: [&str; 6] = [
+pub(super) const CLAUDE_EVENTS: [&str; 6] = [
     "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude\",\"content\":[],\"stop_reason\":null,\"usage\":{\"input_tokens\":8,\"output_tokens\":1}}}\n\n",
     "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
     "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi.\"}}\n\n",
@@ -56,7 +56,7 @@ const CLAUDE_EVENTS: [&str; 6] = [
     "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
 ];
 
-const GPT_EVENTS: [&str; 5] = [
+pub(super) const GPT_EVENTS: [&str; 5] = [
     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":9,\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n",
     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":9,\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi.\"},\"finish_reason\":null}]}\n\n",
     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":9,\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
@@ -64,12 +64,12 @@ const GPT_EVENTS: [&str; 5] = [
     "data: [DONE]\n\n",
 ];
 
-fn streamed(events: &[&str]) -> Vec<u8> {
+pub(super) fn streamed(events: &[&str]) -> Vec<u8> {
     [sse_head(), chunked(&events.iter().map(|event| event.as_bytes()).collect::<Vec<_>>())].concat()
 }
 
 /// The values of a stream's `data` lines.
-fn data(reply: &Reply) -> Vec<Value> {
+pub(super) fn data(reply: &Reply) -> Vec<Value> {
     let text = reply.text();
     let lines = text.lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_string).collect::<Vec<_>>();
     lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::from(line.as_str()))).collect()
@@ -238,11 +238,12 @@ fn garbage_is_an_honest_error() {
         assert_eq!(router.settled(2), (2, 2, 0));
     }
     let compressed = reply(200, "content-type: application/json\r\ncontent-encoding: gzip\r\n", "x");
-    let router = Router::both(&Upstream::saying(compressed.clone()), &Upstream::saying(compressed));
-    assert_eq!(router.call(&to_claude("")).status, 502);
+    let upstream = Upstream::saying(compressed);
+    let answer = Router::both(&upstream, &upstream).call(&to_claude(""));
+    assert!(answer.status == 502 && answer.text().contains("compressed"), "{}", answer.text());
 }
 
-fn limited(mut config: Config, nano_usd: u64) -> Config {
+pub(super) fn limited(mut config: Config, nano_usd: u64) -> Config {
     config.spending = Spending { budget: Some(NanoUsd(nano_usd)), ..Spending::default() };
     config
 }

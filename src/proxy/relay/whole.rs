@@ -33,11 +33,12 @@ pub(super) fn relay<'a>(
     let collected = collect(&mut reply, context, open, meter.as_mut());
     let reported = meter.as_ref().map_or_else(Reported::default, Meter::reported);
     let translated = collected.and_then(|body| {
+        if !reply.is_success() {
+            // Of one that is compressed the status is left.
+            return Ok(translation.plan.error(reply.status, if kind == Kind::Opaque { b"" } else { &body }));
+        }
         if kind == Kind::Opaque {
             return Err(garbage("it is compressed, although it was asked for as it is"));
-        }
-        if !reply.is_success() {
-            return Ok(translation.plan.error(reply.status, &body));
         }
         let whole = translation.plan.reply(&body).map_err(|garbled| garbage(&garbled.0))?;
         open.keep_thoughts(whole.kept);
@@ -47,7 +48,7 @@ pub(super) fn relay<'a>(
         Ok(body) => {
             open.progress.passed = body.len() as u64;
             open.settle(End::Complete, &reported);
-            let fields = fields(&reply, context).filter(|(name, _)| *name != "content-type");
+            let fields = fields(&reply, context).filter(|(name, _)| !matches!(*name, "content-type" | "content-encoding"));
             let json: (&str, &[u8]) = ("content-type", b"application/json");
             if let Err(fault) = responder.send(reply.status, fields.chain([json]), &body) {
                 log::debug!("client gone: {fault}");

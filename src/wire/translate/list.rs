@@ -3,6 +3,7 @@
 use super::Garbled;
 use crate::call::Protocol;
 use crate::clock::UnixMs;
+use crate::wire::bom::BOM;
 use crate::wire::json::{Json, Kind, Object, Raw};
 use std::collections::HashSet;
 
@@ -47,7 +48,7 @@ impl ModelList {
     /// # Errors
     /// [`Garbled`]: no list of models.
     pub fn add(&mut self, upstream: Protocol, owner: &str, page: &[u8]) -> Result<Option<String>, Garbled> {
-        let page = Raw::parse(page).map_err(|_| Garbled("it is no JSON".into()))?;
+        let page = Raw::parse(page.strip_prefix(BOM).unwrap_or(page)).map_err(|_| Garbled("it is no JSON".into()))?;
         // Some compatible servers answer with the bare array.
         let data = if page.kind() == Kind::Array { Some(page) } else { page.get("data") };
         let data = data.filter(|data| data.kind() == Kind::Array).ok_or_else(|| Garbled("it has no array \"data\"".into()))?;
@@ -87,7 +88,7 @@ impl ModelList {
 /// # Errors
 /// [`Garbled`]: no model.
 pub fn model(upstream: Protocol, owner: &str, client: Protocol, body: &[u8]) -> Result<Vec<u8>, Garbled> {
-    let raw = Raw::parse(body).map_err(|_| Garbled("it is no JSON".into()))?;
+    let raw = Raw::parse(body.strip_prefix(BOM).unwrap_or(body)).map_err(|_| Garbled("it is no JSON".into()))?;
     let model = Model::read(upstream, owner, raw).ok_or_else(|| Garbled("it describes no model".into()))?;
     let mut out = Vec::with_capacity(128);
     model.write(client, Json::new(&mut out));

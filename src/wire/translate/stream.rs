@@ -2,9 +2,11 @@
 //! one form and written at once, and holds nothing but the event at hand.
 
 use super::form::{Event, Failure, FailureKind};
+use super::ids::{self, Names};
 use super::thoughts::{Collector, Kept};
 use super::{Plan, anthropic, failure, openai};
 use crate::call::Protocol;
+use crate::wire::bom::Bom;
 use crate::wire::sse::{Events, Part};
 
 /// The longest event that is taken: its data, bytes.
@@ -12,6 +14,7 @@ const MAX_EVENT: usize = 256 << 10;
 
 /// A stream under way.
 pub struct Stream {
+    bom: Bom,
     events: Events,
     /// The data of an event that did not come in one piece.
     data: Vec<u8>,
@@ -20,6 +23,7 @@ pub struct Stream {
     writer: Writer,
     collector: Collector,
     state: State,
+    names: Names,
     ignored: u64,
 }
 
@@ -36,7 +40,10 @@ pub enum Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
+    /// All has come.
     Over,
+    /// The client was told of an error: nothing follows it.
+    Failed,
 }
 
 enum Reader {
@@ -60,6 +67,7 @@ impl Stream {
             Protocol::Anthropic => Writer::Anthropic(anthropic::StreamWriter::default()),
         };
         Self {
+            bom: Bom::default(),
             events: Events::default(),
             data: Vec::new(),
             client: plan.client,
@@ -67,12 +75,51 @@ impl Stream {
             writer,
             collector: Collector::new(plan.client == Protocol::OpenAi),
             state: State::Open,
+            names: plan.names.clone(),
             ignored: 0,
         }
     }
 
     /// Takes the next bytes of the upstream's stream and appends what they mean to `out`: whole events only.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let (from, text) = self.bom.pass(bytes);
+        if !text.is_empty() {
+            self.take(text, out);
+        }
+        self.take(bytes.get(from..).unwrap_or_default(), out);
+    }
+
+    /// No more bytes come: completes what can be completed.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Ended {
+        if self.state == State::Open {
+            self.step(out, |reader, emit| {
+                match reader {
+                    Reader::OpenAi(reader) => reader.end(emit),
+                    Reader::Anthropic(_) => {}
+                }
+                true
+            });
+        }
+        if self.state == State::Open { Ended::Cut } else { Ended::Whole }
+    }
+
+    /// Whether the client was told of an error, the provider's or that an event is too long: whatever still comes means nothing to it.
+    pub fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// How many events were passed over because nothing is known of them.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    /// The thinking that the client can't carry and that has come since this was asked last.
+    pub fn take_kept(&mut self) -> Vec<Kept> {
+        self.collector.take()
+    }
+
+    /// Bytes that belong to events.
+    fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut at = 0;
         // Where the data of the event at hand stands in `bytes`, as long as it is one slice of them.
         let mut whole: Option<&[u8]> = None;
@@ -99,30 +146,6 @@ impl Stream {
         self.collect(whole, out);
     }
 
-    /// No more bytes come: completes what can be completed.
-    pub fn finish(&mut self, out: &mut Vec<u8>) -> Ended {
-        if self.state == State::Open {
-            self.step(out, |reader, emit| {
-                match reader {
-                    Reader::OpenAi(reader) => reader.end(emit),
-                    Reader::Anthropic(_) => {}
-                }
-                true
-            });
-        }
-        if self.state == State::Over { Ended::Whole } else { Ended::Cut }
-    }
-
-    /// How many events were passed over because nothing is known of them.
-    pub fn ignored(&self) -> u64 {
-        self.ignored
-    }
-
-    /// The thinking that the client can't carry and that has come since this was asked last.
-    pub fn take_kept(&mut self) -> Vec<Kept> {
-        self.collector.take()
-    }
-
     /// Appends to the data of the event at hand.
     fn collect(&mut self, piece: Option<&[u8]>, out: &mut Vec<u8>) {
         let Some(piece) = piece else { return };
@@ -132,7 +155,7 @@ impl Stream {
             let message = format!("the upstream sent an event of more than {MAX_EVENT} bytes, which can't be translated");
             let failure = Failure { kind: FailureKind::Server, message: message.into(), code: None, param: None };
             failure::write_event(self.client, &failure, out);
-            self.state = State::Over;
+            self.state = State::Failed;
         }
     }
 
@@ -146,19 +169,22 @@ impl Stream {
     }
 
     fn step(&mut self, out: &mut Vec<u8>, read: impl FnOnce(&mut Reader, &mut dyn FnMut(Event<'_>)) -> bool) -> bool {
-        let Self { reader, writer, collector, state, client, .. } = self;
-        read(reader, &mut |event| {
-            if *state == State::Over {
+        let Self { reader, writer, collector, state, client, names, .. } = self;
+        read(reader, &mut |mut event| {
+            if *state != State::Open {
                 return;
             }
+            ids::restore_name(&mut event, names);
             collector.see(&event);
             match (&event, &mut *writer) {
                 (Event::Error(failure), _) => failure::write_event(*client, failure, out),
                 (_, Writer::OpenAi(writer)) => writer.event(&event, out),
                 (_, Writer::Anthropic(writer)) => writer.event(&event, out),
             }
-            if matches!(event, Event::End | Event::Error(_)) {
-                *state = State::Over;
+            match event {
+                Event::End => *state = State::Over,
+                Event::Error(_) => *state = State::Failed,
+                _ => {}
             }
         })
     }

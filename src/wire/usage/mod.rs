@@ -20,6 +20,7 @@ pub use without::WithoutUsage;
 
 use crate::call::Endpoint;
 use crate::money::{Reported, Usage};
+use crate::wire::bom::Bom;
 use crate::wire::sse::{Events, Part};
 use counts::{Counting, Counts};
 use pick::{Picker, Shape, What};
@@ -30,9 +31,6 @@ use pick::{Picker, Shape, What};
 pub(in crate::wire) fn told(endpoint: Endpoint, usage: &[u8]) -> Option<Usage> {
     Counts::default().and(usage)?.usage(Counting::of(endpoint))
 }
-
-/// A byte order mark, which may stand before a reply.
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// What ends a stream of OpenAI's.
 const DONE: &[u8] = b"[DONE]";
@@ -52,8 +50,7 @@ const DONE: &[u8] = b"[DONE]";
 #[derive(Debug)]
 pub struct Meter {
     events: Option<Events>,
-    /// How much of a byte order mark has come; `None`: there is none, or it has passed.
-    bom: Option<usize>,
+    bom: Bom,
     picker: Picker,
     stream: Stream,
     findings: Findings,
@@ -97,7 +94,7 @@ impl Meter {
         };
         Self {
             events: events.then(Events::default),
-            bom: Some(0),
+            bom: Bom::default(),
             picker: Picker::new(shape),
             stream: Stream::default(),
             findings: Findings { endpoint, events, counts: Counts::default(), complete: false, told: false, times_told: 0, last: false },
@@ -108,7 +105,10 @@ impl Meter {
     pub fn feed(&mut self, bytes: &[u8]) {
         self.stream.began = 0;
         self.stream.last_began = self.stream.last_began.map(|_| 0);
-        let from = if self.bom.is_some() { self.past_bom(bytes) } else { 0 };
+        let (from, text) = self.bom.pass(bytes);
+        if !text.is_empty() {
+            self.walk(text, 0);
+        }
         self.walk(bytes, from);
     }
 
@@ -171,18 +171,6 @@ impl Meter {
                 stream.ends(part == Part::End || picker.has_ended());
             }
         }
-    }
-
-    /// How many of the first bytes of a reply belong to a byte order mark. What only begins like one belongs to the text.
-    fn past_bom(&mut self, bytes: &[u8]) -> usize {
-        let before = self.bom.unwrap_or(BOM.len());
-        let here = bytes.iter().zip(&BOM[before..]).take_while(|(byte, wanted)| byte == wanted).count();
-        let seen = before + here;
-        self.bom = (seen < BOM.len() && here == bytes.len()).then_some(seen);
-        if self.bom.is_none() && seen < BOM.len() {
-            self.walk(&BOM[..seen], 0);
-        }
-        here
     }
 }
 

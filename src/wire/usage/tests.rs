@@ -3,6 +3,7 @@
 use super::pick::LONGEST_VALUE;
 use super::*;
 use crate::money::{Tier, Usage};
+use crate::wire::bom::BOM;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -10,8 +10,8 @@ use crate::wire::translate::form::{Block, Delta, Event, Stop, UNSIGNED};
 #[derive(Debug, Default)]
 pub(in super::super) struct StreamWriter {
     has_begun: bool,
-    /// What the pieces of each block are called: blocks overlap, so that the last one opened says nothing of a piece.
-    pieces: Vec<Piece>,
+    /// What the pieces of each open block are called: blocks overlap, so that the last one opened says nothing of a piece.
+    pieces: Vec<(u32, Piece)>,
     /// The thinking that nobody has signed yet.
     unsigned: Option<u32>,
     /// `message_delta` tells the end and the usage at once, so that one waits for the other.
@@ -29,8 +29,7 @@ impl StreamWriter {
             Event::Start { id, model, usage, .. } => self.start(id, model, usage, out),
             Event::Open(number, block) => self.open(*number, block, out),
             Event::Delta(number, Delta::Text(text)) => {
-                let piece = usize::try_from(*number).ok().and_then(|number| self.pieces.get(number));
-                if let Some(piece) = piece {
+                if let Some((_, piece)) = self.pieces.iter().rfind(|(open, _)| open == number) {
                     write_piece(*number, *piece, text, out);
                 }
             }
@@ -68,7 +67,7 @@ impl StreamWriter {
             Block::Redacted(_) => ("redacted_thinking", ("", "")),
             Block::Call { .. } => ("tool_use", ("input_json_delta", "partial_json")),
         };
-        self.pieces.push(piece);
+        self.pieces.push((number, piece));
         write("content_block_start", out, |event| {
             event.whole("index", number.into());
             event.key("content_block").object(|object| {
@@ -90,6 +89,7 @@ impl StreamWriter {
         if self.unsigned == Some(number) {
             self.sign(number, UNSIGNED, out);
         }
+        self.pieces.retain(|(open, _)| *open != number);
         write("content_block_stop", out, |event| event.whole("index", number.into()));
     }
 
