@@ -74,8 +74,10 @@ pub(super) fn read_system<'a>(field: &Field<'a, '_>, system: &mut Vec<System<'a>
     for block in field.items()? {
         let [kind, text, cache] = pick(&block, ["type", "text", "cache_control"])?;
         let kind = need(&block, "type", kind)?;
-        if kind.text()? != "text" {
-            return Err(kind.unknown("text"));
+        match &*kind.text()? {
+            "text" => {}
+            "tool_addition" | "tool_removal" => return Err(block.untranslatable("a change of the tools in mid-conversation")),
+            _ => return Err(kind.unknown("text")),
         }
         add_system(need(&block, "text", text)?.text()?, cache_mark(&block, cache)?, system);
     }
@@ -163,10 +165,18 @@ impl<'a> Blocks<'a, '_> {
     fn plain(&mut self, block: &Field<'a, '_>, kind: &str, parts: &mut Vec<Part<'a>>) -> Result<bool, Refusal> {
         match kind {
             "text" => parts.extend(self.text(block)?),
-            "image" => parts.push(read_image(block)?),
+            "image" => {
+                if block.raw.get("transformations").and_then(|asked| asked.str_of("oversized_image")).is_some_and(|word| word != "downsize")
+                {
+                    self.loss.add("messages.transformations");
+                }
+                parts.push(read_image(block)?);
+            }
             "document" => self.document(block, parts)?,
             "search_result" => return Err(block.untranslatable("a search result")),
             "tool_reference" => return Err(block.untranslatable("a reference to a tool")),
+            "browser_state" => return Err(block.untranslatable("the state of a browser")),
+            "tool_addition" | "tool_removal" => return Err(block.untranslatable("a change of the tools in mid-conversation")),
             _ => return Ok(false),
         }
         Ok(true)
@@ -244,6 +254,9 @@ impl<'a> Blocks<'a, '_> {
             "text" => parts.extend(self.text(block)?),
             "tool_use" => parts.push(self.call(block)?),
             "thinking" | "redacted_thinking" => parts.push(Content::Thought(read_thought(block)?).into()),
+            // Where another model took over, which no model reads.
+            "fallback" => {}
+            "mcp_tool_listing" => self.loss.add("messages.mcp_tool_listing"),
             "compaction" => return Err(block.untranslatable("a compacted conversation")),
             // What the provider did between the model's words; what came of it the words tell.
             word if word.ends_with("_tool_use") || word.ends_with("_tool_result") => self.loss.add(format!("messages.{word}")),

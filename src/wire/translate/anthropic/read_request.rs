@@ -97,6 +97,10 @@ fn read_member<'a>(field: &Field<'a, '_>, key: &str, request: &mut Request<'a>, 
         "metadata" => read_metadata(field, request, loss)?,
         // Marks the end of the conversation for the cache.
         "cache_control" => drop(field.object()?),
+        "thread" if field.raw.get("previous_message_id").is_some() => {
+            return Err(field.untranslatable("a conversation kept by its provider"));
+        }
+        "compaction" => return Err(field.untranslatable("compaction of the conversation")),
         "speed" if field.raw.as_str().as_deref() == Some("standard") => {}
         _ if is_neutral(field.raw) => {}
         _ => loss.add(key.to_owned()),

@@ -8,9 +8,13 @@ use crate::wire::translate::form::{Content, Part, Request, Role, Source, Text, T
 use crate::wire::translate::loss::Setting;
 use crate::wire::translate::{Far, Loss};
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The name of a document that has none.
 const UNTITLED: &str = "document.pdf";
+
+/// The longest id of a call that the provider takes.
+const LONGEST_ID: usize = 40;
 
 /// Writes the messages.
 pub(super) fn write_messages(request: &Request<'_>, far: &Far, client: Protocol, loss: &mut Loss, messages: &mut Array<'_>) {
@@ -22,7 +26,7 @@ pub(super) fn write_messages(request: &Request<'_>, far: &Far, client: Protocol,
     }
     for turn in &request.turns {
         match turn.role {
-            Role::User => write_user(turn, client, loss, messages),
+            Role::User => write_user(turn, far, client, loss, messages),
             Role::Assistant => write_assistant(turn, far, messages),
         }
     }
@@ -30,6 +34,18 @@ pub(super) fn write_messages(request: &Request<'_>, far: &Far, client: Protocol,
     if request.begins_answer() {
         loss.add("messages.prefill");
     }
+}
+
+/// A call's id that the provider takes: a longer one ends in what is the same for the same id and no other.
+fn short<'i>(id: &'i str, far: &Far) -> Cow<'i, str> {
+    if !far.own || id.len() <= LONGEST_ID {
+        return id.into();
+    }
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    let end = format!("_{:016x}", hasher.finish());
+    let room = id.floor_char_boundary(LONGEST_ID - end.len());
+    format!("{}{end}", &id[..room]).into()
 }
 
 /// Texts as one. One alone is not copied.
@@ -60,7 +76,7 @@ fn legible<'t>(part: &'t Part<'_>) -> Option<Text<'t>> {
     }
 }
 
-fn write_user(turn: &Turn<'_>, client: Protocol, loss: &mut Loss, messages: &mut Array<'_>) {
+fn write_user(turn: &Turn<'_>, far: &Far, client: Protocol, loss: &mut Loss, messages: &mut Array<'_>) {
     let mut said: Vec<&Part<'_>> = Vec::new();
     for part in &turn.parts {
         let Content::Result { call, content, is_error } = &part.content else { continue };
@@ -69,7 +85,7 @@ fn write_user(turn: &Turn<'_>, client: Protocol, loss: &mut Loss, messages: &mut
         }
         messages.item().object(|message| {
             message.text("role", "tool");
-            message.text("tool_call_id", call);
+            message.text("tool_call_id", &short(call, far));
             message.text("content", &joined(content.iter().filter_map(legible), "\n"));
         });
         said.extend(content.iter().filter(|part| legible(part).is_none()));
@@ -139,7 +155,7 @@ fn write_assistant(turn: &Turn<'_>, far: &Far, messages: &mut Array<'_>) {
             message.key("tool_calls").array(|list| {
                 for call in calls() {
                     list.item().object(|place| {
-                        place.text("id", &call.id);
+                        place.text("id", &short(&call.id, far));
                         place.text("type", "function");
                         place.key("function").object(|function| {
                             function.text("name", &call.name);
@@ -158,4 +174,20 @@ fn unsigned<'t>(turn: &'t Turn<'_>) -> impl Iterator<Item = Text<'t>> {
         Content::Thought(Thought::Signed { text, signature }) if signature == UNSIGNED && !text.is_empty() => Some(Cow::Borrowed(&**text)),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_ids_become_short_ones_that_differ() {
+        let far = |own| Far { protocol: Protocol::OpenAi, own, model_limit: None };
+        let (long, other) = (format!("toolu_{}", "é".repeat(40)), format!("toolu_{}e", "é".repeat(40)));
+        assert_eq!(short("toolu_01", &far(true)), "toolu_01");
+        assert_eq!(short(&long, &far(false)), long);
+        assert!(short(&long, &far(true)).len() <= LONGEST_ID);
+        assert_eq!(short(&long, &far(true)), short(&long, &far(true)));
+        assert_ne!(short(&long, &far(true)), short(&other, &far(true)));
+    }
 }
