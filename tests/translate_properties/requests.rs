@@ -6,6 +6,7 @@ use iron_runtime::call::{Endpoint, Reason, Refusal};
 use iron_runtime::wire::terms;
 use iron_runtime::wire::translate::{Far, Kept, Plan, Translated, count_tokens, request};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 type Recall = dyn Fn(&str) -> Option<Kept>;
@@ -77,7 +78,7 @@ fn refused(refusal: &Refusal) {
     assert!(refusal.message.len() <= LONGEST_MESSAGE, "a message of {} bytes: {}", refusal.message.len(), refusal.message);
 }
 
-/// A budget reads the same output limit off the translated request that the client asked for.
+/// A budget reads the same output limit off the translated request that the client asked for, or the model's own where that is lower.
 fn terms_are_the_clients(client: Protocol, far: &Far, asked: &Value, body: &[u8]) {
     let endpoint = if far.protocol == Protocol::Anthropic { Endpoint::Messages } else { Endpoint::ChatCompletions };
     let reading = terms::read(endpoint, body).unwrap_or_else(|refusal| panic!("{}: {}", refusal.message, String::from_utf8_lossy(body)));
@@ -87,6 +88,7 @@ fn terms_are_the_clients(client: Protocol, far: &Far, asked: &Value, body: &[u8]
         _ => &asked["max_tokens"],
     };
     let limit = limit.as_u64().or_else(|| limit.as_f64().map(|limit| limit as u64));
+    let limit = limit.map(|limit| far.model_limit.map_or(limit, |most| limit.min(most)));
     assert_eq!(reading.terms.output_limit, limit, "{}", String::from_utf8_lossy(body));
 }
 
@@ -142,12 +144,16 @@ fn to_anthropic(asked: &Value, body: &Value) {
         assert_eq!(text(end), text(end).trim_end(), "white space at the end of the answer's beginning: {last}");
     }
     let (asked_calls, asked_results) = calls_of_openai(asked);
-    assert_eq!((calls, results), (refs(&asked_calls), refs(&asked_results)), "calls and results, in order");
+    assert!(are_numbered(&calls, &asked_calls) && are_numbered(&results, &asked_results), "calls and results, in order: {body}");
+    assert_eq!(calls.iter().collect::<HashSet<_>>().len(), calls.len(), "two calls of one id: {body}");
     settings_of_anthropic(body);
 }
 
-fn refs(texts: &[String]) -> Vec<&str> {
-    texts.iter().map(String::as_str).collect()
+/// Whether these ids are those that were asked for, but for a number behind one that was taken.
+fn are_numbered(ids: &[&str], asked: &[String]) -> bool {
+    let is_number = |rest: &str| rest.strip_prefix('_').is_some_and(|number| number.parse::<u32>().is_ok());
+    let is_of = |(id, asked): (&&str, &String)| id.strip_prefix(asked.as_str()).is_some_and(|rest| rest.is_empty() || is_number(rest));
+    ids.len() == asked.len() && ids.iter().zip(asked).all(is_of)
 }
 
 /// The ids of the calls and of the results in a chat completion request, as Anthropic takes them.
@@ -186,7 +192,7 @@ fn settings_of_anthropic(body: &Value) {
         let budget = thinking["budget_tokens"].as_u64().unwrap_or(0);
         assert!(budget >= 1_024 && body["max_tokens"].as_u64().is_none_or(|limit| budget < limit), "{body}");
     }
-    if !thinking.is_null() {
+    if matches!(text(&thinking["type"]), "enabled" | "adaptive") {
         assert!(!matches!(text(&body["tool_choice"]["type"]), "any" | "tool"), "thinking and a forced call: {body}");
     }
     let names: Vec<&str> = items(&body["tools"]).iter().map(|tool| text(&tool["name"])).collect();

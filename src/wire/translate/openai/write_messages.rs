@@ -44,8 +44,8 @@ fn short<'i>(id: &'i str, far: &Far) -> Cow<'i, str> {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
     let end = format!("_{:016x}", hasher.finish());
-    let room = id.floor_char_boundary(LONGEST_ID - end.len());
-    format!("{}{end}", &id[..room]).into()
+    let begin: String = id.chars().filter(char::is_ascii).take(LONGEST_ID - end.len()).collect();
+    format!("{begin}{end}").into()
 }
 
 /// Texts as one. One alone is not copied.
