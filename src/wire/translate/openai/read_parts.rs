@@ -52,6 +52,10 @@ fn read_part<'a>(part: &Field<'a, '_>, known: &[&str], loss: &mut Loss) -> Resul
         "file" => document(&fields.required("file")?)?,
         _ => return Err(kind.untranslatable("sound")),
     };
+    // Its lifetimes are not those of the other provider's marks, which cost something, too.
+    if fields.get("prompt_cache_breakpoint").is_some() {
+        loss.add("messages.prompt_cache_breakpoint");
+    }
     Ok(Part { content, cache: mark(&fields)? })
 }
 
