@@ -108,7 +108,7 @@ fn far(protocol: Protocol) -> Far {
 
 fn plan(client: Protocol) -> Plan {
     let upstream = if client == Protocol::OpenAi { Protocol::Anthropic } else { Protocol::OpenAi };
-    Plan { client, upstream, include_usage: true, answer_tool: None, created: 1_700_000_000 }
+    Plan { client, upstream, include_usage: true, answer_tool: None, names: Vec::new(), created: 1_700_000_000 }
 }
 
 fn translate(bencher: Bencher<'_, '_>, client: Protocol, body: &str) {

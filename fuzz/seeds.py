@@ -1,4 +1,4 @@
-"""Makes the seed corpus of the fuzz targets from the table of cases: python3 fuzz/seeds.py
+"""Makes the seed corpus of the fuzz targets from the table of cases: python3 fuzz/seeds.py.
 
 Each case of tests/data/translate becomes one file of fuzz/corpus/TARGET, named by the case, with the bytes in front that its target
 wants (see tests/translate_properties/laws.rs). Long ones are left out: a fuzzer is better off with many short ones. Inputs that once
@@ -57,6 +57,7 @@ def spread(all_of_them: List[Tuple[str, bytes]], most: int) -> List[Tuple[str, b
 
 
 def main() -> None:
+    """Writes the corpus anew, but for what was found."""
     for target in {target for _, target, _ in TABLES}:
         for old in (HERE / "corpus" / target).glob("*"):
             if not old.name.startswith("found_"):

@@ -212,6 +212,9 @@ pub enum Reason {
     ForbiddenOrigin,
     /// 404: an address of the router's own that does not exist.
     NotFound,
+    /// 404 `thread_not_found`: the request continues a thread of messages that is not to be had here, so that the client sends the whole
+    /// conversation anew, as it has to whenever a thread is gone.
+    ThreadNotFound,
     /// 405: an address of the router's own that takes another method.
     MethodNotAllowed,
     /// 408: the request came too slowly.
@@ -243,6 +246,7 @@ impl Reason {
             Self::ForbiddenHost => "forbidden_host",
             Self::ForbiddenOrigin => "forbidden_origin",
             Self::NotFound => "not_found",
+            Self::ThreadNotFound => "thread_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::TooLarge => "request_too_large",

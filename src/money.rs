@@ -266,6 +266,8 @@ pub struct Terms {
     pub tiers: Tiers,
     /// What makes the worst case unbounded, in words that name the field.
     pub unbounded: Option<String>,
+    /// Whether it continues a conversation that the provider keeps for a while (`thread`), which its client could send whole instead.
+    pub continues_thread: bool,
 }
 
 /// Which tiers a request could be served by.

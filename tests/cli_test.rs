@@ -166,12 +166,12 @@ fn mock_prints_lines_that_make_server_mode_work() {
 }
 
 #[test]
-fn demo_shows_four_successes() {
+fn demo_shows_six_successes() {
     for args in [&["demo", "--once"][..], &["demo"]] {
         let (code, out, err) = output(&mut iron(args));
         assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
         assert!(out.contains("\n6 of 6 requests succeeded.\n") && !out.contains('\x1b'), "{out}");
-        assert!(out.lines().filter(|line| line.contains(" 200 ") && line.ends_with("\u{b5}s")).count() == 4, "{out}");
+        assert!(out.lines().filter(|line| line.contains(" 200 ") && line.ends_with("\u{b5}s")).count() == 6, "{out}");
         assert!(out.contains("\nA budget of $0.02") && out.contains("refused, status 402: Iron Cage budget limit exceeded"), "{out}");
         for word in ["curl http://127.0.0.1:", "/v1/chat/completions", "/v1/messages", "OpenAI(base_url=", "Anthropic(base_url="] {
             assert!(out.contains(word), "{word}: {out}");
@@ -183,7 +183,7 @@ fn demo_shows_four_successes() {
 fn demo_tells_scripts_in_json() {
     let (code, out, _) = output(&mut iron(&["demo", "--json"]));
     let value: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!((code, value["ok"].as_bool(), value["requests"].as_array().map(Vec::len)), (Some(0), Some(true), Some(4)));
+    assert_eq!((code, value["ok"].as_bool(), value["requests"].as_array().map(Vec::len)), (Some(0), Some(true), Some(6)));
     let budget = &value["budget"];
     assert!(budget["cost_nano_usd"] == budget["billed_nano_usd"] && budget["refused_with"] == 402, "{budget}");
     assert!(budget["cost_nano_usd"].as_u64().is_some_and(|spent| (1..=20_000_000).contains(&spent)), "{budget}");

@@ -4,6 +4,8 @@
 mod generators;
 #[path = "translate_properties/laws.rs"]
 mod laws;
+#[path = "translate_properties/one_reply.rs"]
+mod one_reply;
 
 use generators::{anthropic_request, anthropic_stream, joined, key, leaf, object, openai_request, openai_stream, value};
 use iron_runtime::Protocol;
@@ -109,6 +111,13 @@ proptest! {
     #[test]
     fn streams_to_anthropic_clients(stream in openai_stream()) {
         laws::stream_anthropic(&stream);
+    }
+
+    /// A client is told the same by a reply and by its events.
+    #[test]
+    fn a_stream_says_what_the_whole_says((blocks, by_turns) in one_reply::blocks()) {
+        one_reply::to_openai(&blocks);
+        one_reply::to_anthropic(&blocks, by_turns);
     }
 
     #[test]

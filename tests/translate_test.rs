@@ -44,7 +44,14 @@ impl Case {
     fn plan(&self, client: Protocol) -> Plan {
         let words = self.word("plan").unwrap_or_default();
         let answer_tool = words.split(' ').find_map(|word| word.strip_prefix("answer_tool=")).map(String::from);
-        Plan { client, upstream: other(client), include_usage: words.contains("include_usage"), answer_tool, created: CREATED }
+        Plan {
+            client,
+            upstream: other(client),
+            include_usage: words.contains("include_usage"),
+            answer_tool,
+            names: Vec::new(),
+            created: CREATED,
+        }
     }
 }
 

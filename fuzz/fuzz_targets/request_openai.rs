@@ -4,3 +4,6 @@
 mod laws;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| laws::request_openai(input));
+libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    iron_runtime_fuzz::mutate(data, size, max_size, seed)
+});

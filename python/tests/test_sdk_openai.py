@@ -160,7 +160,7 @@ def test_the_real_key_goes_out_and_ours_does_not(faulty_client, faulty: LlmRoute
     assert "sk-real-openai" in echoed and faulty.api_key not in echoed
 
 
-def test_a_model_of_the_other_protocol_is_refused_with_a_way_out(faulty_client) -> None:
+def test_what_is_not_translated_is_refused_with_a_way_out(faulty_client) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
-        faulty_client.chat.completions.create(model="claude-sonnet-4-20250514", messages=HELLO)
+        faulty_client.responses.create(model="claude-sonnet-4-20250514", input="Hello!")
     assert refused.value.code == "translation_unavailable"

@@ -123,6 +123,74 @@ def test_thoughts_are_accumulated(gpt_client: Any) -> None:
     assert (first["type"], first["text"], first["signature"]) == (other["type"], other["text"], other["signature"])
 
 
+SAME: Dict[str, Dict[str, Any]] = {
+    "text": {},
+    "calls": {"messages": [{"role": "user", "content": "Use both tools."}]},
+    "thought": {"thinks": True},
+    "sealed thought and calls": {"thinks": True, "messages": [{"role": "user", "content": "A secret: use both tools."}]},
+    "cut": {"limit": 3},
+    "cut calls": {"limit": 3, "messages": [{"role": "user", "content": "Use both tools."}]},
+}
+
+
+@pytest.mark.parametrize("model", [GPT, "gpt-5-nano", CLAUDE])
+@pytest.mark.parametrize("case", SAME)
+def test_a_stream_tells_what_the_whole_reply_tells(gpt_client: Any, claude_client: Any, case: str, model: str) -> None:
+    asked = dict(SAME[case])
+    thinks, limit, messages = asked.pop("thinks", False), asked.pop("limit", 4000), asked.pop("messages", HELLO)
+    tools = [{"name": name, "input_schema": WEATHER} for name in ("get_weather", "clock")]
+    request: Dict[str, Any] = {"model": model, "max_tokens": limit, "messages": messages, "tools": tools}
+    if thinks:
+        request["thinking"] = {"type": "enabled", "budget_tokens": 1500}
+    whole = claude_client.messages.create(**request)
+    with claude_client.messages.stream(**request) as stream:
+        streamed = stream.get_final_message()
+
+    def shown(message: Any) -> List[Dict[str, Any]]:
+        return [block.model_dump(exclude_none=True, exclude={"id", "parsed_output"}) for block in message.content]
+
+    if "cut calls" not in case:
+        assert shown(streamed) == shown(whole)
+    assert (streamed.stop_reason, streamed.usage.output_tokens) == (whole.stop_reason, whole.usage.output_tokens)
+    assert streamed.usage.input_tokens == whole.usage.input_tokens
+    if thinks and model == GPT:
+        return
+    functions = [
+        {"type": "function", "function": {"name": name, "parameters": WEATHER, "strict": True}} for name in ("get_weather", "clock")
+    ]
+    request = {"model": model, "max_completion_tokens": limit, "messages": messages, "tools": functions}
+    if thinks:
+        request["reasoning_effort"] = "high"
+    answer = gpt_client.chat.completions.create(**request)
+    chunks = list(gpt_client.chat.completions.create(**request, stream=True, stream_options={"include_usage": True}))
+    deltas = [choice.delta for chunk in chunks for choice in chunk.choices]
+    message = answer.choices[0].message
+    assert "".join(delta.content or "" for delta in deltas) == (message.content or "")
+    assert "".join(getattr(d, "reasoning_content", None) or "" for d in deltas) == (getattr(message, "reasoning_content", None) or "")
+    arguments: Dict[int, str] = {}
+    for piece in (piece for delta in deltas for piece in delta.tool_calls or []):
+        arguments[piece.index] = arguments.get(piece.index, "") + (piece.function.arguments or "")
+    if "cut calls" not in case:
+        assert list(arguments.values()) == [call.function.arguments for call in message.tool_calls or []]
+    assert [choice.finish_reason for chunk in chunks for choice in chunk.choices][-1] == answer.choices[0].finish_reason
+    assert chunks[-1].usage.model_dump(exclude_none=True) == answer.usage.model_dump(exclude_none=True)
+
+
+def test_cached_tokens_have_each_client_s_meaning(gpt_client: Any, claude_client: Any) -> None:
+    mark = {"type": "ephemeral"}
+    system = [{"type": "text", "text": "Remember this well. " * 300, "cache_control": mark}]
+    before = gpt_client.chat.completions.create(model=CLAUDE, messages=[{"role": "system", "content": system}, *HELLO]).usage
+    after = gpt_client.chat.completions.create(model=CLAUDE, messages=[{"role": "system", "content": system}, *HELLO]).usage
+    own = claude_client.messages.create(model=CLAUDE, max_tokens=9, messages=HELLO, system=system).usage
+    assert before.prompt_tokens == after.prompt_tokens == own.input_tokens + own.cache_read_input_tokens
+    assert before.prompt_tokens_details.cached_tokens == 0 < after.prompt_tokens_details.cached_tokens == own.cache_read_input_tokens
+    messages = [{"role": "user", "content": "Remember this well. " * 300}]
+    own = gpt_client.chat.completions.create(model=GPT, messages=messages).usage
+    usage = claude_client.messages.create(model=GPT, max_tokens=9, messages=messages).usage
+    assert usage.cache_read_input_tokens == own.prompt_tokens_details.cached_tokens > 0
+    assert usage.input_tokens + usage.cache_read_input_tokens == own.prompt_tokens
+
+
 def test_what_can_t_be_carried_is_declared(gpt_client: Any, claude_client: Any) -> None:
     raw = gpt_client.chat.completions.with_raw_response.create(
         model=CLAUDE, messages=HELLO, seed=1, logprobs=True, top_logprobs=2, frequency_penalty=0.5, temperature=1.5
@@ -380,3 +448,43 @@ def test_one_client_both_providers_as_it_stands(mock: MockProvider) -> None:
 
 def test_the_example_is_there() -> None:
     assert (EXAMPLES / "one_client.py").is_file()
+
+
+# The helper that runs tools, and the threads that it sends by default.
+
+
+def runner(client: Any, model: str, **more: Any) -> str:
+    """What a loop run by the package's own helper ends with."""
+    if not hasattr(client.beta.messages, "tool_runner"):
+        pytest.skip("this version of the package has no tool runner")
+
+    @anthropic.beta_tool
+    def get_weather(city: str) -> str:
+        """The weather in a city."""
+        return "sunny in " + city
+
+    asked = [{"role": "user", "content": "Use the tool."}]
+    last = client.beta.messages.tool_runner(model=model, max_tokens=500, tools=[get_weather], messages=asked, **more).until_done()
+    return str(last.content[-1].text)
+
+
+@pytest.mark.parametrize("model", [GPT, CLAUDE])
+def test_the_tool_runner(claude_client: Any, model: str) -> None:
+    assert "The tools said: sunny in mock." in runner(claude_client, model)
+
+
+def test_the_tool_runner_of_a_strict_router_and_of_one_with_a_budget(mock: MockProvider) -> None:
+    """Nothing is lost by threads that are not kept; and a budget knows no bound of what a thread holds, so that it gets the whole."""
+    for settings in ({"strict_translation": True}, {"budget": 5.0}):
+        with direct(mock, **settings) as router:
+            with anthropic.Anthropic(base_url=router.anthropic_base_url, api_key=router.api_key, max_retries=0) as client:
+                for model in (GPT, CLAUDE):
+                    assert "The tools said: sunny in mock." in runner(client, model), (settings, model)
+
+
+@pytest.mark.parametrize("model", [GPT, CLAUDE])
+def test_a_thread_that_is_not_kept_is_a_404_of_the_provider_s_own(claude_client: Any, model: str) -> None:
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    with pytest.raises(anthropic.NotFoundError) as lost:
+        claude_client.messages.create(model=model, max_tokens=50, messages=HELLO, extra_body={"thread": thread})
+    assert lost.value.body["error"]["details"]["error_code"] == "thread_not_found"  # type: ignore[index]

@@ -207,6 +207,12 @@ impl Problem {
         Self { code: Some("model_not_found"), ..Self::new(404, message) }
     }
 
+    /// 404 for a thread of messages: it may be gone at any time, and here it is gone at once.
+    pub(super) fn unknown_thread() -> Self {
+        let message = "No usable thread was found for `previous_message_id`. Send the whole conversation to begin a new one.";
+        Self { code: Some(THREAD_NOT_FOUND), ..Self::new(404, message) }
+    }
+
     /// 404 for a path.
     pub(super) fn unknown_path(protocol: Protocol, method: &str, path: &str) -> Self {
         let message = match protocol {
@@ -244,14 +250,19 @@ impl Problem {
             Protocol::OpenAi => {
                 json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
             }
-            Protocol::Anthropic => json!({
-                "type": "error",
-                "error": {"type": anthropic_type(self.status), "message": self.message},
-                "request_id": request_id,
-            }),
+            Protocol::Anthropic => {
+                let mut error = json!({"type": anthropic_type(self.status), "message": self.message});
+                if let Some(code) = self.code.filter(|code| *code == THREAD_NOT_FOUND) {
+                    error["details"] = json!({"error_code": code});
+                }
+                json!({"type": "error", "error": error, "request_id": request_id})
+            }
         }
     }
 }
+
+/// The word by which Anthropic's clients know that a thread is gone.
+const THREAD_NOT_FOUND: &str = "thread_not_found";
 
 /// Anthropic's error types by status.
 fn anthropic_type(status: u16) -> &'static str {

@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 pub(super) fn messages(ask: &Ask<'_>, seen: impl FnOnce(CacheMark) -> bool) -> Result<Answer, Problem> {
     let model = model(ask)?;
     let limit = ask.field("max_tokens").as_u64().ok_or_else(|| required("max_tokens"))?;
+    if ask.field("thread")["type"] == "continue" {
+        return Err(Problem::unknown_thread());
+    }
     let messages = checked_messages(ask)?;
     rules::anthropic::reply(ask, &signed)?;
     let tools = tools(ask.field("tools"));
@@ -31,6 +34,7 @@ pub(super) fn messages(ask: &Ask<'_>, seen: impl FnOnce(CacheMark) -> bool) -> R
         structured: structured(ask),
         calls: speech::calls(&tools, &choice(tool_choice), &scene, parallel)?,
         thought: thinking.then(|| scene.thought()),
+        sealed: scene.asks("secret"),
         before: scene.seen(),
         reasoning: 0,
     });
@@ -179,6 +183,11 @@ fn signature(thought: &str) -> String {
     encode::base64(format!("mock-signature:{}", encode::digest(thought)).as_bytes())
 }
 
+/// The part of a thought that is not shown.
+fn sealed() -> Value {
+    json!({"type": "redacted_thinking", "data": signature("")})
+}
+
 fn tool_use(ask: &Ask<'_>, nth: usize, call: &ToolCall, input: Value) -> Value {
     json!({"type": "tool_use", "id": format!("{}_{nth}", ask.id("toolu_")), "name": call.name, "input": input})
 }
@@ -187,6 +196,9 @@ fn whole(ask: &Ask<'_>, mut head: Value, said: &Speech, tokens: Tokens) -> Answe
     let mut content = Vec::new();
     if let Some(thought) = &said.thought {
         content.push(json!({"type": "thinking", "thinking": thought, "signature": signature(thought)}));
+    }
+    if said.sealed {
+        content.push(sealed());
     }
     if said.calls.is_empty() {
         content.push(json!({"type": "text", "text": said.text}));
@@ -233,6 +245,10 @@ fn blocks(ask: &Ask<'_>, said: Speech) -> Vec<Block> {
     if let Some(thought) = said.thought {
         let begin = json!({"type": "thinking", "thinking": "", "signature": ""});
         blocks.push(Block { begin, kind: "thinking_delta", field: "thinking", text: thought, signed: true });
+    }
+    if said.sealed {
+        // It comes whole: nobody can read it in pieces either.
+        blocks.push(Block { begin: sealed(), kind: "", field: "", text: String::new(), signed: false });
     }
     if said.calls.is_empty() {
         let begin = json!({"type": "text", "text": ""});
@@ -290,6 +306,12 @@ mod tests {
         body
     }
 
+    /// The same with another text of the user.
+    fn with(mut more: Value, text: &str) -> Value {
+        more["messages"] = json!([{"role": "user", "content": text}]);
+        more
+    }
+
     fn tool() -> Value {
         let schema = json!({"type": "object", "properties": {"city": {"type": "string", "minLength": 30}}, "required": ["city"]});
         json!({"name": "get_weather", "input_schema": schema})
@@ -305,7 +327,8 @@ mod tests {
             (json!({"tools": [tool()], "tool_choice": {"type": "any"}}), "tool_use", vec!["tool_use"]),
             (json!({"tools": [tool()], "tool_choice": {"type": "none"}}), "end_turn", vec!["text"]),
             (json!({"tools": [tool()], "tool_choice": {"type": "tool", "name": "get_weather"}}), "tool_use", vec!["tool_use"]),
-            (thinking, "end_turn", vec!["thinking", "text"]),
+            (thinking.clone(), "end_turn", vec!["thinking", "text"]),
+            (with(thinking, "a secret"), "end_turn", vec!["thinking", "redacted_thinking", "text"]),
         ];
         for (more, reason, kinds) in table {
             let body = reply(ask(more.clone()), unseen).expect("a reply");
@@ -371,7 +394,7 @@ mod tests {
         let thinking = json!({"max_tokens": 2000, "thinking": {"type": "enabled", "budget_tokens": 1024}});
         let tools = json!({"tools": [tool(), {"name": "clock", "input_schema": {"type": "object"}}],
             "tool_choice": {"type": "any", "disable_parallel_tool_use": false}});
-        for more in [json!({}), json!({"max_tokens": 2}), thinking, tools] {
+        for more in [json!({}), json!({"max_tokens": 2}), with(thinking.clone(), "a secret"), thinking, tools] {
             let whole = reply(ask(more.clone()), unseen).expect("a reply");
             let mut more = more;
             more["stream"] = json!(true);

@@ -5,9 +5,7 @@
 //! It refuses what they refuse: fields they do not know, tool calls without results, pictures that are none, thoughts that were changed.
 //!
 //! It is not a model: every text reply is the same sentence, and tool arguments and structured replies are the smallest value their schema
-//! allows. A tool is called when the request forces it, or when the user's last text holds "tool", "weather" or the tool's name: the first
-//! one; all at once if the text has the word "both" or "parallel"; one after the other, each after the result of the one before, if it has
-//! the word "then". A reply begins with what the tools said and with the measures of pictures and documents.
+//! allows. How it comes to call tools is told below.
 //!
 //! It is also the place where everything that can go wrong with a provider can be asked for:
 #![doc = "```text"]

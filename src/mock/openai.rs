@@ -47,6 +47,7 @@ pub(super) fn chat(ask: &Ask<'_>) -> Result<Answer, Problem> {
         calls: speech::calls(&tools, &choice, &scene, ask.field("parallel_tool_calls").as_bool())?,
         reasoning: if thought.is_some() { 0 } else { reasoning(model, ask.field("reasoning_effort")) },
         thought,
+        sealed: false,
         before: scene.seen(),
     });
     let tokens = usage(&["messages", "tools", "response_format"], ask, &said, choices);

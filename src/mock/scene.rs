@@ -95,7 +95,7 @@ pub(super) fn picture(media_type: &str, content: &str) -> String {
     let bytes = encode::from_base64(content).unwrap_or_default();
     let length = bytes.len();
     match png_size(&bytes) {
-        Some((width, height)) => format!("an {media_type} of {length} bytes, {width}×{height} pixels"),
+        Some((width, height)) => format!("an {media_type} of {length} bytes, {width} by {height} pixels"),
         None => format!("an {media_type} of {length} bytes"),
     }
 }
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn what_is_shown_is_measured() {
         let png = [&b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"[..], &[0, 0, 0, 2, 0, 0, 0, 3, 8, 2, 0, 0, 0]].concat();
-        assert_eq!(picture("image/png", &encode::base64(&png)), "an image/png of 29 bytes, 2×3 pixels");
+        assert_eq!(picture("image/png", &encode::base64(&png)), "an image/png of 29 bytes, 2 by 3 pixels");
         assert_eq!(picture("image/gif", "AAAA"), "an image/gif of 3 bytes");
         assert_eq!(document(Some("a.pdf"), "AAAA"), "a document of 3 bytes named a.pdf");
         for end in 0..png.len() {

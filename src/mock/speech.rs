@@ -96,6 +96,8 @@ pub(super) struct Wanted {
     pub(super) reasoning: u64,
     /// A thought to be shown.
     pub(super) thought: Option<String>,
+    /// Whether a part of the thought is not shown but sealed.
+    pub(super) sealed: bool,
     /// What stands before a text that is not structured.
     pub(super) before: String,
 }
@@ -105,6 +107,8 @@ pub(super) struct Wanted {
 pub(super) struct Speech {
     /// The thought before it, if one was asked for.
     pub(super) thought: Option<String>,
+    /// Whether a sealed part of it follows.
+    pub(super) sealed: bool,
     /// The text; empty where tools are called.
     pub(super) text: String,
     /// The tools it calls.
@@ -121,17 +125,18 @@ pub(super) struct Speech {
 pub(super) fn speak(wanted: Wanted) -> Speech {
     let half = wanted.limit.map_or(u64::MAX, |limit| limit / 2);
     let thought = wanted.thought.filter(|thought| text::tokens_of(thought) <= half);
+    let sealed = wanted.sealed && thought.is_some();
     let shown = thought.as_deref().map_or(0, text::tokens_of);
     let before = wanted.reasoning.min(half - shown) + shown;
     let left = wanted.limit.map(|limit| limit.saturating_sub(before));
     if !wanted.calls.is_empty() {
         let (calls, finish, output) = limited(wanted.calls, left);
-        return Speech { thought, text: String::new(), calls, finish, output: before + output, reasoning: before };
+        return Speech { thought, sealed, text: String::new(), calls, finish, output: before + output, reasoning: before };
     }
     let text = wanted.structured.unwrap_or_else(|| wanted.before + &text::sentence(wanted.words));
     let (text, finish) = text::cut(text, &wanted.stops, left);
     let output = before + text::tokens_of(&text);
-    Speech { thought, text, calls: Vec::new(), finish, output, reasoning: before }
+    Speech { thought, sealed, text, calls: Vec::new(), finish, output, reasoning: before }
 }
 
 /// Cuts the arguments of calls where the limit is reached; a real model stops there too.

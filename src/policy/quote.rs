@@ -74,7 +74,8 @@ impl Quote {
 /// would overflow become the largest number, which no account can pay. ∎
 ///
 /// # Errors
-/// 402 [`Unmetered`](crate::call::Reason::Unmetered), [`UnknownModelPrice`](crate::call::Reason::UnknownModelPrice).
+/// 402 [`Unmetered`](crate::call::Reason::Unmetered), [`UnknownModelPrice`](crate::call::Reason::UnknownModelPrice); 404
+/// [`ThreadNotFound`](crate::call::Reason::ThreadNotFound).
 pub fn quote(price: Option<&Price>, terms: &Terms, model: Option<&str>, spending: &Spending) -> Result<Option<Quote>, Refusal> {
     let lets_unknown_pass = spending.unknown_model == Allow::Allow;
     let Some(price) = price else {
@@ -83,7 +84,7 @@ pub fn quote(price: Option<&Price>, terms: &Terms, model: Option<&str>, spending
     if spending.unmetered == Allow::Refuse
         && let Some(why) = unbounded(price, terms)
     {
-        return Err(unmetered(model, &why));
+        return Err(if terms.continues_thread { unbounded_thread(model) } else { unmetered(model, &why) });
     }
     let bounds = Bounds::of(price, terms);
     if bounds.model_limit.is_none() && terms.output_limit.is_none() && !lets_unknown_pass {
@@ -207,6 +208,16 @@ fn unmetered(model: Option<&str>, why: &str) -> Refusal {
         named(model)
     );
     Refusal::new(Reason::Unmetered, message)
+}
+
+/// Threads may be gone at any time, and whoever uses them sends the whole conversation when told so: that has a bound.
+fn unbounded_thread(model: Option<&str>) -> Refusal {
+    let message = format!(
+        "the router has a budget, and how much the thread continued in this request to {} holds can't be known: send the whole \
+         conversation, without `thread`, or let threads through with --unmetered allow",
+        named(model)
+    );
+    Refusal::new(Reason::ThreadNotFound, message)
 }
 
 fn unknown_price(model: Option<&str>) -> Refusal {

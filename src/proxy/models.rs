@@ -269,7 +269,7 @@ impl Fault {
     fn render(self, upstream: Protocol, asker: Protocol) -> Option<Rendered> {
         match self {
             Self::Status(status @ 400..600, retry_after, body) => {
-                let plan = Plan { client: asker, upstream, include_usage: false, answer_tool: None, created: 0 };
+                let plan = Plan { client: asker, upstream, include_usage: false, answer_tool: None, names: Vec::new(), created: 0 };
                 let mut reply = answer(plan.error(status, &body));
                 reply.status = status;
                 reply.headers.extend(retry_after.map(|value| ("retry-after", value)));

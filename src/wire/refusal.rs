@@ -62,7 +62,7 @@ fn row(reason: Reason) -> Row<'static> {
         Reason::InsufficientBudget => (402, INSUFFICIENT, INSUFFICIENT),
         Reason::Unmetered | Reason::UnknownModelPrice => (402, UNMETERED, UNMETERED),
         Reason::ForbiddenHost | Reason::ForbiddenOrigin => (403, INVALID, "permission_error"),
-        Reason::NotFound => (404, INVALID, "not_found_error"),
+        Reason::NotFound | Reason::ThreadNotFound => (404, INVALID, "not_found_error"),
         Reason::MethodNotAllowed => (405, INVALID, INVALID),
         Reason::RequestTimeout => (408, INVALID, INVALID),
         Reason::TooLarge => (413, INVALID, "request_too_large"),
@@ -78,6 +78,10 @@ fn row(reason: Reason) -> Row<'static> {
 fn error_body(protocol: Protocol, row: &Row<'_>, message: &str) -> Vec<u8> {
     let value = match protocol {
         Protocol::OpenAi => json!({"error": {"message": message, "type": row.openai_type, "param": null, "code": row.code}}),
+        // Anthropic's clients know by this word that they are to send the conversation whole.
+        Protocol::Anthropic if row.code == Reason::ThreadNotFound.code() => {
+            json!({"type": "error", "error": {"type": row.anthropic_type, "message": message, "details": {"error_code": row.code}}})
+        }
         Protocol::Anthropic => json!({"type": "error", "error": {"type": row.anthropic_type, "message": message}}),
     };
     value.to_string().into_bytes()
@@ -99,6 +103,14 @@ mod tests {
         );
         let anthropic: serde_json::Value = serde_json::from_slice(&render(&refusal, Protocol::Anthropic).body).unwrap();
         assert_eq!(anthropic, json!({"type": "error", "error": {"type": "authentication_error", "message": "no token"}}));
+    }
+
+    #[test]
+    fn a_lost_thread_is_told_in_the_word_that_clients_go_by() {
+        let rendered = render(&Refusal::new(Reason::ThreadNotFound, "m"), Protocol::Anthropic);
+        let body: serde_json::Value = serde_json::from_slice(&rendered.body).unwrap();
+        let error = json!({"type": "not_found_error", "message": "m", "details": {"error_code": "thread_not_found"}});
+        assert_eq!((rendered.status, &body["error"]), (404, &error));
     }
 
     #[test]

@@ -268,19 +268,33 @@ pub fn choose(
 }
 
 /// The refusal of a call that would have to be translated and can't be: `what` it is.
-pub fn untranslatable(what: &str, client: Protocol, upstream: &Upstream, model: Option<&str>) -> Refusal {
-    let model = model.map(|model| format!(" for model {model:?}")).unwrap_or_default();
-    Refusal::new(
-        Reason::Invalid("translation_unavailable"),
-        format!(
-            "{what} speaks {}'s protocol, but the upstream{model}, {:?}, speaks {}'s, and only chat completions and messages are translated: \
-             use the {} client for it",
-            client.as_str(),
-            upstream.name,
-            upstream.protocol.as_str(),
-            upstream.protocol.as_str(),
-        ),
-    )
+fn untranslatable(what: &str, client: Protocol, upstream: &Upstream, model: Option<&str>) -> Refusal {
+    let asked = model.map_or_else(|| "it would go to".to_string(), |model| format!("model {model:?} is served by"));
+    let conversation = match client {
+        Protocol::OpenAi => "/v1/chat/completions",
+        Protocol::Anthropic => "/v1/messages",
+    };
+    let message = format!(
+        "{what} is of {}'s protocol and is not translated, and {asked} {:?}, which speaks {}'s: POST {conversation} is translated for such \
+         models, or use a client of {}'s protocol",
+        client.as_str(),
+        upstream.name,
+        upstream.protocol.as_str(),
+        upstream.protocol.as_str(),
+    );
+    Refusal::new(Reason::Invalid("translation_unavailable"), message)
+}
+
+/// The refusal of a call that has to be translated, whose body can't be read.
+pub fn unreadable(client: Protocol, upstream: &Upstream) -> Refusal {
+    let message = format!(
+        "a request of {}'s protocol has to be translated for {:?}, which speaks {}'s, and its body is compressed or is no JSON: send it as \
+         application/json without content-encoding",
+        client.as_str(),
+        upstream.name,
+        upstream.protocol.as_str(),
+    );
+    Refusal::new(Reason::Invalid("translation_unavailable"), message)
 }
 
 fn not_configured(provider: Protocol, model: Option<&str>) -> Refusal {

@@ -3,7 +3,7 @@
 
 mod replies;
 mod requests;
-mod streams;
+pub mod streams;
 
 use iron_runtime::Protocol;
 use serde_json::Value;

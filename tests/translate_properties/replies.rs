@@ -12,7 +12,7 @@ pub(super) fn hold(input: &[u8]) {
     let [how, body @ ..] = input else { return };
     let client = if how & 1 == 0 { Protocol::OpenAi } else { Protocol::Anthropic };
     let answer_tool = (how & 2 == 2).then(|| String::from("json_answer"));
-    let plan = Plan { client, upstream: other(client), include_usage: false, answer_tool, created: 1_700_000_000 };
+    let plan = Plan { client, upstream: other(client), include_usage: false, answer_tool, names: Vec::new(), created: 1_700_000_000 };
     reply(&plan, body);
     error(&plan, STATUSES[usize::from(how >> 2) % STATUSES.len()], body);
     models(&plan, body);

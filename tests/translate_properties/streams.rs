@@ -21,6 +21,7 @@ pub(super) fn hold(client: Protocol, input: &[u8]) {
         upstream: other(client),
         include_usage: how & 1 == 1,
         answer_tool: (how & 2 == 2).then(|| "json_answer".into()),
+        names: Vec::new(),
         created: 1_700_000_000,
     };
     let whole = translated(&plan, [stream]);
@@ -68,7 +69,7 @@ fn pieces(cuts: u8, mut stream: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The events of what was written: names and data. A stream is whole events, of these lines only.
-fn events(out: &[u8]) -> Vec<(&str, Value)> {
+pub fn events(out: &[u8]) -> Vec<(&str, Value)> {
     let out = std::str::from_utf8(out).expect("UTF-8");
     let mut events = Vec::new();
     for block in out.split_terminator("\n\n") {

@@ -93,7 +93,7 @@ fn least_limits() {
 
 #[test]
 fn what_has_no_worst_case() {
-    use Reason::{UnknownModelPrice, Unmetered};
+    use Reason::{ThreadNotFound, UnknownModelPrice, Unmetered};
     let plain = plain_price();
     let no_window = Price { context_window: None, ..plain_price() };
     let no_limit = Price { max_output_tokens: None, ..no_window.clone() };
@@ -101,7 +101,14 @@ fn what_has_no_worst_case() {
     let terms = || chat_terms(100);
     let searching = Price { model: "gpt-4o-search-preview".into(), ..plain_price() };
     let hosted = Terms { unbounded: Some("`tools` holds a hosted tool".into()), ..terms() };
+    let thread = Terms { continues_thread: true, ..hosted.clone() };
     for (price, terms, reason, words) in [
+        (
+            Some(&plain),
+            thread,
+            ThreadNotFound,
+            "send the whole conversation, without `thread`, or let threads through with --unmetered allow",
+        ),
         (
             None,
             terms(),
@@ -199,6 +206,7 @@ pub(in crate::policy) fn any_terms() -> impl Strategy<Value = Terms> {
             thinking_budget,
             tiers,
             unbounded: None,
+            continues_thread: false,
         },
     )
 }

@@ -26,7 +26,7 @@ impl Proxy {
     pub(super) fn translate<'a>(&'a self, routed: &mut Routed<'a>) -> Result<(), Refusal> {
         let call = &routed.call;
         let upstream = &self.config.upstreams[call.upstream.0];
-        let body = body_of(routed, || route::untranslatable("a compressed or non-JSON body", call.protocol, upstream, None))?;
+        let body = body_of(routed, || route::unreadable(call.protocol, upstream))?;
         let model = routed.real_model.or(call.model.as_deref());
         let price = model.and_then(|model| self.prices.find(&upstream.name, upstream.protocol, model));
         let own = upstream.name == upstream.protocol.as_str();

@@ -16,6 +16,8 @@ pub(super) const MESSAGES: &[&str] = &[
     "output_format",
     "mcp_servers",
     "container",
+    "thread",
+    "fallbacks",
     "context_management",
     "speed",
     "inference_geo",
@@ -33,10 +35,26 @@ pub(super) fn messages(reader: &mut Reader<'_>, key: &'static str) -> Read<()> {
         "context_management" => context_management(reader),
         "mcp_servers" => reader.unbounded_if_set("`mcp_servers` lets the provider call tools, and bills every turn with them"),
         "container" => reader.unbounded_if_set("`container` holds files of unknown size"),
+        "fallbacks" => reader.unbounded_if_set("`fallbacks` lets the provider ask further models, each with a price of its own"),
+        "thread" => thread(reader),
         "speed" => other_than(reader, "standard", "`speed` has a price that is not in the table"),
         "inference_geo" => other_than(reader, "global", "`inference_geo` multiplies the prices"),
         _ => reader.common(key),
     }
+}
+
+/// A thread that begins holds nothing yet; one that goes on adds all that was said in it.
+fn thread(reader: &mut Reader<'_>) -> Read<()> {
+    let mut begins = false;
+    reader.object(&["type"], |reader, _| {
+        begins = reader.word()?.as_deref() == Some("create");
+        Ok(())
+    })?;
+    if !begins {
+        reader.terms.continues_thread = true;
+        reader.unbounded("`thread` continues a conversation of unknown length");
+    }
+    Ok(())
 }
 
 /// Tools of the provider's design that the client runs; all others run at the provider, turn after turn within one request.

@@ -2,7 +2,7 @@
 
 use crate::call::{Reason, Refusal};
 use crate::money::Terms;
-use crate::wire::json::{MAX_DEPTH, Walk, unescape};
+use crate::wire::json::{Fault, MAX_DEPTH, Walk, unescape};
 use memchr::memmem;
 use std::borrow::Cow;
 
@@ -137,7 +137,9 @@ impl<'a> Reader<'a> {
         }
         let depth = MAX_DEPTH - self.depth;
         let mut caches = false;
-        self.values += self.walk.exact(depth, |key, next| caches |= key == b"cache_control" && next != Some(b'n'))?;
+        let values = self.walk.exact(depth, |key, next| caches |= key == b"cache_control" && next != Some(b'n'));
+        // What is told is how deep the body may be, not what was left of that here.
+        self.values += values.map_err(|fault| if let Fault::TooDeep(_) = fault { Fault::TooDeep(MAX_DEPTH) } else { fault })?;
         self.terms.cache_write |= caches;
         Ok(())
     }

@@ -12,6 +12,17 @@ pub(super) enum Thinking {
     Adaptive,
 }
 
+/// Whether a model thinks where nobody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unasked {
+    /// It does not.
+    Rests,
+    /// It does, unless `thinking.type` is this.
+    Until(&'static str),
+    /// It does, and can't be kept from it.
+    Always,
+}
+
 /// Which sampling settings a model takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sampling {
@@ -27,7 +38,14 @@ pub(super) enum Sampling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) thinking: Thinking,
+    pub(super) unasked: Unasked,
     pub(super) sampling: Sampling,
+    /// Whether it can be made to call a tool, if only while it does not think.
+    pub(super) forced: bool,
+    /// Whether it goes on with an answer that the client has begun.
+    pub(super) goes_on: bool,
+    /// Whether it knows the effort `xhigh`, and shows its thinking only where it is told to.
+    pub(super) late: bool,
     /// Whether it takes `output_config.format` and strict tools.
     pub(super) structured: bool,
 }
@@ -36,8 +54,17 @@ pub(super) struct Facts {
 /// when it spread: thinking by budget, all sampling settings, no schemas.
 pub(super) fn facts(model: &str) -> Facts {
     let Some(version) = version(model) else {
-        return Facts { thinking: Thinking::Budget, sampling: Sampling::Both, structured: false };
+        return Facts {
+            thinking: Thinking::Budget,
+            unasked: Unasked::Rests,
+            sampling: Sampling::Both,
+            forced: true,
+            goes_on: true,
+            late: false,
+            structured: false,
+        };
     };
+    let unasked = unasked(model, version);
     Facts {
         thinking: match version {
             old if old < (3, 7) => Thinking::Never,
@@ -49,7 +76,26 @@ pub(super) fn facts(model: &str) -> Facts {
             old if old < (4, 7) => Sampling::One,
             _ => Sampling::Neither,
         },
-        structured: version >= (4, 1),
+        unasked,
+        forced: version < (5, 1) || matches!(unasked, Unasked::Until("disabled")),
+        goes_on: version < (4, 6),
+        late: version >= (4, 7),
+        structured: version >= (4, 5),
+    }
+}
+
+/// Models of a line that is not known here are taken for those that can't be kept from thinking.
+fn unasked(model: &str, version: (u8, u8)) -> Unasked {
+    if version < (5, 0) {
+        return Unasked::Rests;
+    }
+    let name = model.to_ascii_lowercase();
+    let is_of = |line: &str| name.contains(line);
+    match version < (5, 5) {
+        true if is_of("sonnet") || is_of("opus") || is_of("haiku") => Unasked::Until("disabled"),
+        false if is_of("haiku") => Unasked::Until("disabled"),
+        false if is_of("sonnet") => Unasked::Until("between_tools"),
+        _ => Unasked::Always,
     }
 }
 
@@ -101,7 +147,7 @@ mod tests {
     #[test]
     fn what_each_kind_takes() {
         let facts = |name| {
-            let Facts { thinking, sampling, structured } = facts(name);
+            let Facts { thinking, sampling, structured, .. } = facts(name);
             (thinking, sampling, structured)
         };
         for name in ["claude-2.1", "claude-3-5-haiku-latest"] {
@@ -110,12 +156,33 @@ mod tests {
         for name in ["claude-3-7-sonnet-latest", "claude-sonnet-4-20250514", "kimi-k2"] {
             assert_eq!(facts(name), (Thinking::Budget, Sampling::Both, false), "{name}");
         }
-        for name in ["claude-opus-4-1", "claude-sonnet-4-5", "claude-haiku-4-5"] {
+        assert_eq!(facts("claude-opus-4-1"), (Thinking::Budget, Sampling::One, false));
+        for name in ["claude-sonnet-4-5", "claude-haiku-4-5"] {
             assert_eq!(facts(name), (Thinking::Budget, Sampling::One, true), "{name}");
         }
         assert_eq!(facts("claude-opus-4-6"), (Thinking::Adaptive, Sampling::One, true));
         for name in ["claude-opus-4-7", "claude-sonnet-5", "claude-next"] {
             assert_eq!(facts(name), (Thinking::Adaptive, Sampling::Neither, true), "{name}");
+        }
+    }
+
+    #[test]
+    fn who_thinks_unasked_and_can_be_made_to_call() {
+        for (name, unasked, forced) in [
+            ("glm-4.6", Unasked::Rests, true),
+            ("claude-sonnet-4-5", Unasked::Rests, true),
+            ("claude-opus-4-8", Unasked::Rests, true),
+            ("claude-sonnet-5", Unasked::Until("disabled"), true),
+            ("claude-opus-5", Unasked::Until("disabled"), true),
+            ("claude-haiku-5-5", Unasked::Until("disabled"), true),
+            ("claude-sonnet-5-5", Unasked::Until("between_tools"), false),
+            ("claude-opus-5-5", Unasked::Always, false),
+            ("claude-fable-5", Unasked::Always, true),
+            ("claude-fable-5-1", Unasked::Always, false),
+            ("claude-next", Unasked::Always, false),
+        ] {
+            let facts = facts(name);
+            assert_eq!((facts.unasked, facts.forced), (unasked, forced), "{name}");
         }
     }
 }

@@ -48,6 +48,14 @@ pub(super) struct Request<'a> {
     pub(super) stream: bool,
 }
 
+impl Request<'_> {
+    /// Whether the last word is the assistant's, and no call.
+    pub(super) fn begins_answer(&self) -> bool {
+        let is_call = |part: &Part<'_>| matches!(part.content, Content::Call(_));
+        self.turns.last().is_some_and(|turn| turn.role == Role::Assistant && !turn.parts.iter().any(is_call))
+    }
+}
+
 /// A text above the conversation.
 #[derive(Clone, Debug)]
 pub(super) struct System<'a> {

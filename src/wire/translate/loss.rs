@@ -24,6 +24,8 @@ pub(super) enum Setting {
     TopP,
     /// Some or all stop sequences.
     Stop,
+    /// That a tool must be called.
+    ToolChoice,
     /// That several tools may, or may not, be called at once.
     ParallelCalls,
     /// That a tool's arguments follow its schema to the letter.
@@ -44,6 +46,7 @@ impl Setting {
             Self::Temperature => ("temperature", "temperature"),
             Self::TopP => ("top_p", "top_p"),
             Self::Stop => ("stop", "stop_sequences"),
+            Self::ToolChoice => ("tool_choice", "tool_choice"),
             Self::ParallelCalls => ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
             Self::ToolStrict => ("tools.strict", "tools.strict"),
             Self::Format => ("response_format", "output_config.format"),

@@ -18,6 +18,7 @@ mod failure;
 mod field;
 mod form;
 mod gpt;
+mod ids;
 mod list;
 mod loss;
 mod media;
@@ -75,6 +76,8 @@ pub struct Plan {
     pub include_usage: bool,
     /// The tool that stands for the form of the answer: its arguments are the answer's text.
     pub answer_tool: Option<String>,
+    /// Names of tools that had to be shortened, and what they were: the client knows them by those.
+    pub names: Vec<(String, String)>,
     /// When the call began, Unix seconds: for replies that do not tell.
     pub created: u64,
 }
@@ -118,6 +121,8 @@ pub fn request(client: Protocol, far: &Far, body: &[u8], recall: &dyn Fn(&str) -
         Protocol::Anthropic => (anthropic::read_request(&root, &mut loss)?, false),
     };
     thoughts::restore(&mut form, recall);
+    ids::fit_ids(&mut form, far.protocol);
+    let names = ids::fit_names(&mut form, far.protocol);
     let mut out = Vec::with_capacity(body.len() + 256);
     let answer_tool = match far.protocol {
         Protocol::Anthropic => anthropic::write_request(&form, far, client, &mut loss, &mut out),
@@ -126,7 +131,7 @@ pub fn request(client: Protocol, far: &Far, body: &[u8], recall: &dyn Fn(&str) -
             None
         }
     };
-    let plan = Plan { client, upstream: far.protocol, include_usage, answer_tool, created: 0 };
+    let plan = Plan { client, upstream: far.protocol, include_usage, answer_tool, names, created: 0 };
     Ok(Translated { body: out, max_output: form.max_output, loss, plan })
 }
 
@@ -138,10 +143,11 @@ impl Plan {
     pub fn reply(&self, body: &[u8]) -> Result<Whole, Garbled> {
         let raw = Raw::parse(body.strip_prefix(BOM).unwrap_or(body)).map_err(|_| Garbled("it is no JSON".into()))?;
         let answer_tool = self.answer_tool.as_deref();
-        let form = match self.upstream {
+        let mut form = match self.upstream {
             Protocol::Anthropic => anthropic::read_reply(raw, answer_tool)?,
             Protocol::OpenAi => openai::read_reply(raw)?,
         };
+        ids::restore_names(&mut form, &self.names);
         let mut out = Vec::with_capacity(body.len() + 256);
         match self.client {
             Protocol::OpenAi => openai::write_reply(&form, self.created, &mut out),

@@ -2,6 +2,7 @@
 //! one form and written at once, and holds nothing but the event at hand.
 
 use super::form::{Event, Failure, FailureKind};
+use super::ids::{self, Names};
 use super::thoughts::{Collector, Kept};
 use super::{Plan, anthropic, failure, openai};
 use crate::call::Protocol;
@@ -22,6 +23,7 @@ pub struct Stream {
     writer: Writer,
     collector: Collector,
     state: State,
+    names: Names,
     ignored: u64,
 }
 
@@ -73,6 +75,7 @@ impl Stream {
             writer,
             collector: Collector::new(plan.client == Protocol::OpenAi),
             state: State::Open,
+            names: plan.names.clone(),
             ignored: 0,
         }
     }
@@ -166,11 +169,12 @@ impl Stream {
     }
 
     fn step(&mut self, out: &mut Vec<u8>, read: impl FnOnce(&mut Reader, &mut dyn FnMut(Event<'_>)) -> bool) -> bool {
-        let Self { reader, writer, collector, state, client, .. } = self;
-        read(reader, &mut |event| {
+        let Self { reader, writer, collector, state, client, names, .. } = self;
+        read(reader, &mut |mut event| {
             if *state != State::Open {
                 return;
             }
+            ids::restore_name(&mut event, names);
             collector.see(&event);
             match (&event, &mut *writer) {
                 (Event::Error(failure), _) => failure::write_event(*client, failure, out),

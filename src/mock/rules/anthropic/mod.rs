@@ -17,6 +17,9 @@ const MAX_MARKS: usize = 4;
 /// The longest name of a tool.
 const MAX_NAME: usize = 128;
 
+/// The longest id of a user.
+const MAX_USER_ID: usize = 256;
+
 /// The fields of both endpoints, and those of replies alone.
 const SHARED: [&str; 15] = [
     "model",
@@ -131,6 +134,9 @@ fn figures(ask: &Ask<'_>, claude: Option<Claude>) -> Result<(), Problem> {
     }
     if let Some(extra) = unknown(ask.field("metadata"), &["user_id"]).next() {
         return Err(Problem::field("metadata", format!("metadata.{extra}: Extra inputs are not permitted")));
+    }
+    if ask.field("metadata")["user_id"].as_str().is_some_and(|id| id.chars().count() > MAX_USER_ID) {
+        return Err(Problem::field("metadata", "metadata.user_id: String should have at most 256 characters"));
     }
     if !matches!(ask.field("service_tier").as_str(), None | Some("auto" | "standard_only")) {
         return Err(Problem::field("service_tier", "service_tier: Input should be 'auto' or 'standard_only'"));
@@ -340,6 +346,7 @@ mod tests {
             (json!({"stop_sequences": [" "]}), "non-whitespace"),
             (json!({"stop_sequences": "x"}), "a valid list"),
             (json!({"metadata": {"user": "u"}}), "metadata.user: Extra"),
+            (json!({"metadata": {"user_id": "u".repeat(257)}}), "at most 256"),
             (json!({"service_tier": "default"}), "service_tier"),
             (json!({"output_config": {"format": {"type": "json_schema", "schema": {}}}}), "does not support output format"),
             (

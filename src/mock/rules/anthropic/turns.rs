@@ -17,6 +17,16 @@ pub(super) struct Turn<'a> {
     blocks: Vec<Block<'a>>,
 }
 
+impl Turn<'_> {
+    fn has(&self, kind: &str) -> bool {
+        self.blocks.iter().any(|block| block.kind == kind)
+    }
+
+    fn only_results(&self) -> bool {
+        self.blocks.iter().all(|block| block.kind == "tool_result")
+    }
+}
+
 /// A content block and where it stands.
 struct Block<'a> {
     kind: &'a str,
@@ -247,20 +257,22 @@ fn unanswered(turns: &[Turn<'_>]) -> Option<String> {
     None
 }
 
-/// The fault of a last assistant turn that does not begin with its thoughts, where thinking has a budget: one that calls tools, or one to be
-/// continued.
+/// The fault of a loop of calls under way that did not begin with a thought, or of a reply to be continued that did not, where thinking has
+/// a budget. Between the calls of one loop a model need not think again.
 pub(super) fn thoughtless(turns: &[Turn<'_>]) -> Option<String> {
-    let (at, turn) = turns.iter().enumerate().rfind(|(_, turn)| turn.role == "assistant")?;
-    let first = turn.blocks.first()?;
-    let calls = turn.blocks.iter().any(|block| block.kind == "tool_use");
-    let bound = calls || at + 1 == turns.len();
-    (bound && !first.kind.ends_with("thinking")).then(|| {
-        format!(
-            "{}.type: Expected `thinking` or `redacted_thinking`, but found `{}`. When `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use` and `tool_result` blocks).",
-            first.path(),
-            first.kind
-        )
-    })
+    let (mut at, last) = turns.iter().enumerate().rfind(|(_, turn)| turn.role == "assistant")?;
+    if !last.has("tool_use") && at + 1 < turns.len() {
+        return None;
+    }
+    while at >= 2 && turns.get(at - 1).is_some_and(Turn::only_results) {
+        at -= 2;
+    }
+    let first = turns.get(at)?.blocks.first().filter(|first| !first.kind.ends_with("thinking"))?;
+    Some(format!(
+        "{}.type: Expected `thinking` or `redacted_thinking`, but found `{}`. When `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use` and `tool_result` blocks).",
+        first.path(),
+        first.kind
+    ))
 }
 
 /// What is wrong with a system prompt.
@@ -321,6 +333,14 @@ mod tests {
             ]),
             json!([ask, assistant(json!([thought(), call("a")])), user(json!([result("a")])), user(json!("go on"))]),
             json!([ask, assistant(json!("words")), user(json!("more"))]),
+            json!([
+                ask,
+                assistant(json!([thought(), call("a")])),
+                user(json!([result("a")])),
+                assistant(json!([call("b")])),
+                user(json!([result("b")]))
+            ]),
+            json!([ask, assistant(json!([call("a")])), user(json!([result("a")])), assistant(json!("words")), user(json!("more"))]),
             json!([ask, assistant(json!(""))]),
             json!([ask, assistant(json!([{"type": "redacted_thinking", "data": "signed"}, call("a")])), user(json!([result("a")]))]),
             json!([user(json!([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}]))]),

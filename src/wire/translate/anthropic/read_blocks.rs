@@ -120,7 +120,9 @@ pub(super) fn read_messages<'a>(messages: &Field<'a, '_>, request: &mut Request<
         }
     }
     request.turns = turns.finish();
-    if request.turns.is_empty() {
+    // Thoughts alone are nothing to answer, and not every writer carries them.
+    let is_thought = |part: &Part<'_>| matches!(part.content, Content::Thought(_));
+    if request.turns.iter().all(|turn| turn.parts.iter().all(is_thought)) {
         return Err(messages.refused("must hold at least one user's or assistant's message that is not empty"));
     }
     Ok(())
@@ -197,7 +199,7 @@ impl<'a> Blocks<'a, '_> {
             "text" => Source::Text(full_text(&source.required("data")?)?),
             "content" => {
                 parts.extend(title.and_then(text_part));
-                return self.nested(&source.required("content")?, parts);
+                return self.nested(&source.required("content")?, &["text", "image"], parts);
             }
             "url" => return Err(source.untranslatable("a document at an address")),
             "file" => return Err(source.untranslatable("a stored file")),
@@ -207,16 +209,19 @@ impl<'a> Blocks<'a, '_> {
         Ok(())
     }
 
-    /// Content inside a block.
-    fn nested(&mut self, content: &Field<'a, '_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
+    /// Content inside a block, of these types. A document holds no documents: how deep a body nests must not decide how much of the
+    /// thread's stack is used.
+    fn nested(&mut self, content: &Field<'a, '_>, known: &[&str], parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
         if content.raw.kind() != Kind::Array {
             parts.extend(text_part(text_or_blocks(content)?));
             return Ok(());
         }
         for block in content.items()? {
             let kind = kind_of(&block)?;
-            if !self.plain(&block, &kind.text()?, parts)? {
-                return Err(kind.unknown("text, image, document"));
+            let word = kind.text()?;
+            let misplaced = word == "document" && !known.contains(&"document");
+            if misplaced || !self.plain(&block, &word, parts)? {
+                return Err(kind.unknown(&known.join(", ")));
             }
         }
         Ok(())
@@ -231,7 +236,7 @@ impl<'a> Blocks<'a, '_> {
         }
         let mut inside = Vec::new();
         if let Some(content) = content {
-            self.nested(&block.at("content", content), &mut inside)?;
+            self.nested(&block.at("content", content), &["text", "image", "document"], &mut inside)?;
         }
         let is_error = is_error.map(|raw| block.at("is_error", raw).bool()).transpose()?.unwrap_or_default();
         parts.push(Part { content: Content::Result { call, content: inside, is_error }, cache: cache_mark(block, cache)? });

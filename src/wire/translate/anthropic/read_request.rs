@@ -5,7 +5,7 @@
 
 use super::read_blocks::{read_messages, read_system};
 use super::read_settings::{Asked, read_tools};
-use crate::call::Refusal;
+use crate::call::{Reason, Refusal};
 use crate::wire::json::Raw;
 use crate::wire::translate::Loss;
 use crate::wire::translate::field::Field;
@@ -97,11 +97,30 @@ fn read_member<'a>(field: &Field<'a, '_>, key: &str, request: &mut Request<'a>, 
         "metadata" => read_metadata(field, request, loss)?,
         // Marks the end of the conversation for the cache.
         "cache_control" => drop(field.object()?),
+        "thread" => read_thread(field)?,
+        "compaction" => return Err(field.untranslatable("a request to compact the conversation")),
         "speed" if field.raw.as_str().as_deref() == Some("standard") => {}
         _ if is_neutral(field.raw) => {}
         _ => loss.add(key.to_owned()),
     }
     Ok(())
+}
+
+/// Reads whether the provider is to keep the conversation, so that only what is new need be sent next time. It may forget at any time, and
+/// whoever asks for that has to send everything again when told so: nothing is lost where nothing is kept.
+fn read_thread(thread: &Field<'_, '_>) -> Result<(), Refusal> {
+    let kind = thread.required("type")?;
+    match &*kind.text()? {
+        "create" => Ok(()),
+        "continue" => Err(Refusal::new(
+            Reason::ThreadNotFound,
+            format!(
+                "{}: this model's provider keeps no threads of messages: send the whole conversation, without `thread`",
+                thread.place()
+            ),
+        )),
+        _ => Err(kind.unknown("create, continue")),
+    }
 }
 
 /// Whether a setting that is not known here asks for nothing: `false`, `[]`, `{}`.

@@ -136,12 +136,12 @@ fn read_thinking(thinking: &Field<'_, '_>, effort: Option<Effort>) -> Result<Opt
     let kind = need(thinking, "type", kind)?;
     Ok(match &*kind.text()? {
         "disabled" => Some(Reasoning::Off),
-        "adaptive" => Some(Reasoning::On(effort)),
+        "adaptive" | "between_tools" => Some(Reasoning::On(effort)),
         "enabled" => {
             let budget = need(thinking, "budget_tokens", budget)?.whole()?;
             Some(effort.map_or(Reasoning::Budget(budget), |effort| Reasoning::On(Some(effort))))
         }
-        _ => return Err(kind.unknown("enabled, adaptive, disabled")),
+        _ => return Err(kind.unknown("enabled, adaptive, between_tools, disabled")),
     })
 }
 

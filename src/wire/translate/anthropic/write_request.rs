@@ -3,10 +3,10 @@
 
 use super::thinking::{Think, think};
 use super::write_tools::Tooling;
-use super::write_turns::{write_system, write_turns};
+use super::write_turns::{write_said, write_system, write_turns};
 use crate::call::Protocol;
 use crate::wire::json::{Json, Object};
-use crate::wire::translate::claude::{Facts, Sampling, facts};
+use crate::wire::translate::claude::{Facts, Sampling, Unasked, facts};
 use crate::wire::translate::form::{Request, ServiceTier};
 use crate::wire::translate::loss::Setting;
 use crate::wire::translate::{Far, Loss};
@@ -26,22 +26,35 @@ pub(in super::super) fn write_request(
     let mut lose = |setting| loss.setting(setting, client);
     let tooling = Tooling::of(request, facts, &mut lose);
     let think = think(request, far, facts, tooling.is_forced(), &mut lose);
-    let sampling = Sampled::of(request, facts, think.is_some(), &mut lose);
+    let thinks = think.map_or(facts.unasked != Unasked::Rests, Think::is_on);
+    let sampling = Sampled::of(request, facts, thinks, &mut lose);
+    let asks_on = request.begins_answer() && !facts.goes_on;
     Json::new(out).object(|body| {
         body.text("model", &request.model);
         if let Some(tokens) = request.max_output {
             body.whole("max_tokens", tokens);
         }
         write_system(&request.system, body);
-        body.key("messages").array(|messages| write_turns(&request.turns, think.is_some(), messages));
+        body.key("messages").array(|messages| {
+            write_turns(&request.turns, thinks, messages);
+            if asks_on {
+                write_said(GO_ON, messages);
+            }
+        });
         tooling.write(body, &mut lose);
-        write_thinking(think, &tooling, body);
+        write_thinking(think, facts, &tooling, body);
         sampling.write(body);
         write_stop(request, body, &mut lose);
         write_rest(request, body);
     });
+    if asks_on {
+        loss.add("messages.prefill");
+    }
     tooling.answer_tool()
 }
+
+/// What the user says to a model that does not go on with a begun answer by itself.
+const GO_ON: &str = "Go on.";
 
 /// The sampling settings that go on.
 struct Sampled {
@@ -90,16 +103,23 @@ impl Sampled {
     }
 }
 
-fn write_thinking(think: Option<Think>, tooling: &Tooling<'_, '_>, body: &mut Object<'_>) {
+fn write_thinking(think: Option<Think>, facts: Facts, tooling: &Tooling<'_, '_>, body: &mut Object<'_>) {
     match think {
         Some(Think::Budget(tokens)) => body.key("thinking").object(|thinking| {
             thinking.text("type", "enabled");
             thinking.whole("budget_tokens", tokens);
         }),
-        Some(Think::Adaptive(_)) => body.key("thinking").object(|thinking| thinking.text("type", "adaptive")),
+        Some(Think::Adaptive(_)) => body.key("thinking").object(|thinking| {
+            thinking.text("type", "adaptive");
+            // Who asks for thinking sees it; these models would keep it back.
+            if facts.late {
+                thinking.text("display", "summarized");
+            }
+        }),
+        Some(Think::Not(word)) => body.key("thinking").object(|thinking| thinking.text("type", word)),
         None => {}
     }
-    let effort = think.and_then(Think::effort);
+    let effort = think.and_then(|think| think.effort(facts));
     let schema = tooling.native_schema();
     if effort.is_none() && schema.is_none() {
         return;

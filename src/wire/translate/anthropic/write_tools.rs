@@ -58,6 +58,20 @@ enum Choice<'r> {
     Answer,
 }
 
+impl Choice<'_> {
+    /// What of it a model takes: some can't be made to call anything. `answers`: a tool stands for the form of the answer.
+    fn taken_by(self, facts: Facts, answers: bool, lose: &mut dyn FnMut(Setting)) -> Self {
+        let lost = match self {
+            _ if facts.forced => return self,
+            Self::Auto | Self::Never => return self,
+            Self::Any | Self::Answer if answers => Setting::Format,
+            Self::Any | Self::Named(_) | Self::Answer => Setting::ToolChoice,
+        };
+        lose(lost);
+        Self::Auto
+    }
+}
+
 impl<'r, 'a> Tooling<'r, 'a> {
     pub(super) fn of(request: &'r Request<'a>, facts: Facts, lose: &mut dyn FnMut(Setting)) -> Self {
         let form = Form::of(request, facts, lose);
@@ -74,6 +88,7 @@ impl<'r, 'a> Tooling<'r, 'a> {
             Some(ToolChoice::Any) => Some(Choice::Any),
             None => None,
         };
+        let choice = choice.map(|choice| choice.taken_by(facts, answers, lose));
         // An answer is given once.
         let single = request.parallel_calls == Some(false) || matches!(choice, Some(Choice::Answer));
         Self { facts, tools, choice, single, form }

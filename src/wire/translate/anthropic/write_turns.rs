@@ -25,22 +25,33 @@ pub(super) fn write_system(system: &[System<'_>], body: &mut Object<'_>) {
     }
 }
 
+/// What the user says before an assistant who speaks first: the provider wants the user to begin, and something said.
+const NOTHING: &str = ".";
+
 /// Writes the turns. Without thinking (`thinks`) no earlier thought goes on: the provider refuses one in the last answer, and passes over
 /// the others.
 pub(super) fn write_turns(turns: &[Turn<'_>], thinks: bool, messages: &mut Array<'_>) {
+    if turns.first().is_some_and(|turn| turn.role == Role::Assistant) {
+        write_said(NOTHING, messages);
+    }
     for (nth, turn) in turns.iter().enumerate() {
         let last = nth + 1 == turns.len();
         let parts: Vec<&Part<'_>> = turn.parts.iter().filter(|part| goes_on(part, thinks)).collect();
         match (turn.role, &*parts) {
             (_, []) => {}
-            (Role::User, [Part { content: Content::Text(text), cache: None }]) => messages.item().object(|message| {
-                message.text("role", "user");
-                message.text("content", text);
-            }),
+            (Role::User, [Part { content: Content::Text(text), cache: None }]) => write_said(text, messages),
             (Role::User, parts) => write_turn("user", parts, false, messages.item()),
             (Role::Assistant, parts) => write_turn("assistant", parts, last, messages.item()),
         }
     }
+}
+
+/// Writes what the user says in words and nothing else.
+pub(super) fn write_said(text: &str, messages: &mut Array<'_>) {
+    messages.item().object(|message| {
+        message.text("role", "user");
+        message.text("content", text);
+    });
 }
 
 fn write_turn(role: &str, parts: &[&Part<'_>], trimmed: bool, message: Json<'_>) {

@@ -26,14 +26,10 @@ pub(super) fn write_messages(request: &Request<'_>, far: &Far, client: Protocol,
             Role::Assistant => write_assistant(turn, far, messages),
         }
     }
-    if request.turns.last().is_some_and(is_begun_answer) {
+    // Here the model begins anew.
+    if request.begins_answer() {
         loss.add("messages.prefill");
     }
-}
-
-/// Whether the client wants an answer continued that it has begun itself: here the model begins anew.
-fn is_begun_answer(turn: &Turn<'_>) -> bool {
-    turn.role == Role::Assistant && !turn.parts.iter().any(|part| matches!(part.content, Content::Call(_)))
 }
 
 /// Texts as one. One alone is not copied.

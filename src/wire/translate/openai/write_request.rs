@@ -102,9 +102,15 @@ impl Writer<'_, '_> {
     }
 
     /// Writes how much to think where that is understood: by the provider's reasoning models, and, if the client itself named an effort,
-    /// by whatever a compatible server runs.
+    /// by whatever a compatible server runs. Models that take no tools while they reason are told not to: tools are the harder wish.
     fn reasoning(&mut self, body: &mut Object<'_>) {
         let reasons = gpt::reasons(&self.request.model);
+        if self.far.own && !self.request.tools.is_empty() && gpt::reasons_without_tools(&self.request.model) {
+            if !matches!(self.request.reasoning, None | Some(Reasoning::Off)) {
+                self.lose(Setting::Reasoning);
+            }
+            return body.text("reasoning_effort", "none");
+        }
         let effort = match self.request.reasoning {
             None | Some(Reasoning::Off) => return,
             Some(Reasoning::On(None)) if reasons => return,
@@ -112,8 +118,8 @@ impl Writer<'_, '_> {
             Some(Reasoning::Budget(tokens)) if reasons => Effort::of_budget(tokens),
             Some(_) => return self.lose(Setting::Reasoning),
         };
-        let known = if self.far.own && effort == Effort::Max { Effort::High } else { effort };
-        body.text("reasoning_effort", known.as_str());
+        let word = if self.far.own { gpt::effort_word(effort, &self.request.model) } else { effort.as_str() };
+        body.text("reasoning_effort", word);
     }
 
     /// Writes how to choose among words, and where to stop. The provider's reasoning models have no say in that: all but the default is an

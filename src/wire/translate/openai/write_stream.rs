@@ -281,7 +281,14 @@ mod tests {
             "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{\"output_tokens\":3}}\n\n",
             "data: {\"type\":\"message_stop\"}\n\n",
         );
-        let plan = Plan { client: Protocol::OpenAi, upstream: Protocol::Anthropic, include_usage: true, answer_tool: None, created: 7 };
+        let plan = Plan {
+            client: Protocol::OpenAi,
+            upstream: Protocol::Anthropic,
+            include_usage: true,
+            answer_tool: None,
+            names: Vec::new(),
+            created: 7,
+        };
         for cut in 0..=stream.len() {
             let (mut reader, mut out) = (plan.stream(), Vec::new());
             reader.feed(&stream.as_bytes()[..cut], &mut out);
