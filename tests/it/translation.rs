@@ -381,7 +381,7 @@ fn cut_replies_are_honest_errors() {
 }
 
 /// What a call came to: its bill, but for what tells one call from another.
-fn bill_of(router: &Router, request: &Request) -> String {
+pub(super) fn bill_of(router: &Router, request: &Request) -> String {
     let before = router.stats().requests;
     router.call(request);
     router.wait_stats(|totals| totals.requests == before + 1 && totals.in_flight == 0);
