@@ -77,6 +77,7 @@ fn named_choice<'a>(choice: &Field<'a, '_>, offered: &[Tool<'a>]) -> Result<Tool
     let key = match &*kind.text()? {
         "function" => "function",
         "custom" => "custom",
+        "allowed_tools" => return Err(kind.untranslatable("a choice among some of the tools")),
         _ => return Err(kind.unknown("function")),
     };
     let function = choice.required(key)?;
