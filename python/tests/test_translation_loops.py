@@ -50,7 +50,7 @@ def png(width: int, height: int) -> bytes:
 
 
 PICTURE = png(7, 5)
-SEEN = f"I see an image/png of {len(PICTURE)} bytes, 7×5 pixels."
+SEEN = f"I see an image/png of {len(PICTURE)} bytes, 7\N{MULTIPLICATION SIGN}5 pixels."
 PDF = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n%%EOF\n"
 
 
@@ -245,7 +245,10 @@ def test_one_tool_after_the_other(agent: Any, model: str) -> None:
 @both_models
 def test_a_picture(agent: Any, model: str) -> None:
     assert SEEN in agent.talk(model, agent.picture("Look!")).text
-    assert "I see a picture at https://example.com/a%20b.png?c=d&e." in agent.talk(model, agent.picture_at("https://example.com/a%20b.png?c=d&e")).text
+    assert (
+        "I see a picture at https://example.com/a%20b.png?c=d&e."
+        in agent.talk(model, agent.picture_at("https://example.com/a%20b.png?c=d&e")).text
+    )
 
 
 @both_models
@@ -267,7 +270,9 @@ def test_claude_thinks(agent: Any, how: str) -> None:
     assert all(thought.startswith(THOUGHT) for thought in talk.thoughts)
 
 
-@pytest.mark.parametrize("model", ["claude-3-7-sonnet-latest", "claude-opus-4-1", "claude-sonnet-4-5", "claude-opus-4-6", "claude-opus-4-8"])
+@pytest.mark.parametrize(
+    "model", ["claude-3-7-sonnet-latest", "claude-opus-4-1", "claude-sonnet-4-5", "claude-opus-4-6", "claude-opus-4-8"]
+)
 def test_every_claude_thinks_in_its_own_way(faulty: LlmRouter, model: str) -> None:
     for mode in ("whole", "forgetful", "chunks"):
         talk = OpenAiAgent(faulty, mode).talk(model, "Use one tool, then the other.", reasoning_effort="medium")
@@ -316,7 +321,10 @@ def test_a_picture_that_a_tool_gave(faulty: LlmRouter) -> None:
 
 def test_an_agent_may_change_the_provider_between_turns(faulty: LlmRouter) -> None:
     """A conversation that one provider began goes on with the other, calls, results, thoughts and all."""
-    for kind, more in ((OpenAiAgent, {"reasoning_effort": "high"}), (AnthropicAgent, {"thinking": {"type": "enabled", "budget_tokens": 1500}})):
+    for kind, more in (
+        (OpenAiAgent, {"reasoning_effort": "high"}),
+        (AnthropicAgent, {"thinking": {"type": "enabled", "budget_tokens": 1500}}),
+    ):
         agent = kind(faulty, "whole")
         reply: Callable[..., Any] = agent.reply
         for first, second in ((CLAUDE, "gpt-5-nano"), ("gpt-5-nano", CLAUDE)):

@@ -431,4 +431,4 @@ def test_a_thread_that_is_not_kept_is_a_404_of_the_provider_s_own(claude_client:
     thread = {"type": "continue", "previous_message_id": "msg_1"}
     with pytest.raises(anthropic.NotFoundError) as lost:
         claude_client.messages.create(model=model, max_tokens=50, messages=HELLO, extra_body={"thread": thread})
-    assert lost.value.body["error"]["details"]["error_code"] == "thread_not_found"  # type: ignore[index]
+    assert lost.value.body["error"]["details"]["error_code"] == "thread_not_found"

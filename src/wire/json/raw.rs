@@ -73,7 +73,7 @@ impl<'a> Raw<'a> {
     /// A number that is whole and not negative; `1.0` and `1e2` are.
     pub(in crate::wire) fn as_u64(self) -> Option<u64> {
         const EXACT: f64 = 9_007_199_254_740_992.0;
-        let whole = |number: f64| (number >= 0.0 && number <= EXACT && number.fract() == 0.0).then_some(number as u64);
+        let whole = |number: f64| ((0.0..=EXACT).contains(&number) && number.fract() == 0.0).then_some(number as u64);
         self.0.parse().ok().or_else(|| self.as_f64().and_then(whole))
     }
 
