@@ -340,7 +340,7 @@ impl Proxy {
         match way {
             Way::Plain => {}
             Way::Translate => self.translate(&mut routed)?,
-            Way::Count => return Ok(Request::Count(translation::count(&routed)?)),
+            Way::Count => return Ok(Request::Count(translation::count(&routed, &self.config.upstreams[routed.call.upstream.0])?)),
         }
         Ok(Request::Call(Box::new(routed)))
     }

@@ -263,10 +263,24 @@ fn a_budget_clamps_a_translated_call_like_any_other() {
         router.call(&Request::post("/v1/messages", r#"{"model":"gpt-4o","max_tokens":16000,"messages":[{"role":"user","content":"x"}]}"#));
     let clamped = reply.head.get("x-iron-clamped").unwrap_or_else(|| panic!("told: {}", reply.text()));
     let body: Value = serde_json::from_slice(&openai.request().body).expect("JSON");
-    assert_eq!(format!("max_completion_tokens={}", body["max_completion_tokens"]), clamped);
+    // It is told in the client's words.
+    assert_eq!(format!("max_tokens={}", body["max_completion_tokens"]), clamped);
     router.inner().set_budget(Some(NanoUsd(1)));
     assert_eq!(router.call(&to_claude("")).error(), (402, "budget_exceeded".into()));
-    assert_eq!(router.call(&to_gpt("")).anthropic_error(), (402, "iron_cage_budget_exceeded".into()));
+    let refused = router.call(&to_gpt(""));
+    assert_eq!(refused.anthropic_error(), (402, "iron_cage_budget_exceeded".into()));
+    assert!(refused.text().contains("a lower max_tokens"), "{}", refused.text());
+}
+
+#[test]
+fn a_body_that_can_t_be_read_can_t_be_translated_or_counted() {
+    let upstream = Upstream::saying(completion("Hi."));
+    let router = Router::both(&upstream, &upstream);
+    for path in ["/openai/v1/messages", "/openai/v1/messages/count_tokens"] {
+        let reply = router.call(&Request::post(path, "{}").field("Content-Encoding", "gzip"));
+        assert_eq!(reply.anthropic_error(), (400, "invalid_request_error".into()));
+        assert!(reply.text().contains("without content-encoding"), "{}", reply.text());
+    }
 }
 
 #[test]

@@ -121,8 +121,8 @@ pub fn request(client: Protocol, far: &Far, body: &[u8], recall: &dyn Fn(&str) -
         Protocol::Anthropic => (anthropic::read_request(&root, &mut loss)?, false),
     };
     thoughts::restore(&mut form, recall);
-    ids::fit_ids(&mut form, far.protocol);
-    let names = ids::fit_names(&mut form, far.protocol);
+    ids::fit_ids(&mut form, far);
+    let names = ids::fit_names(&mut form, far);
     lower_limit(&mut form, far, client, &mut loss);
     let mut out = Vec::with_capacity(body.len() + 256);
     let answer_tool = match far.protocol {

@@ -58,11 +58,16 @@ fn read_tool<'a>(tool: &Field<'a, '_>, loss: &mut Loss) -> Result<Option<Tool<'a
             extras.push(format!("tools.{key}"));
         }
     })?;
-    if let Some(kind) = kind.map(|raw| tool.at("type", raw).text()).transpose()?
-        && kind != "custom"
-    {
-        loss.add(format!("tools.{kind}"));
-        return Ok(None);
+    if let Some(kind) = kind.map(|raw| tool.at("type", raw)) {
+        match &*kind.text()? {
+            "custom" => {}
+            // The other protocol's: a mistake that would leave a program without its tools.
+            "function" => return Err(kind.unknown("custom, and the types of the provider's own tools")),
+            word => {
+                loss.add(format!("tools.{word}"));
+                return Ok(None);
+            }
+        }
     }
     extras.into_iter().for_each(|name| loss.add(name));
     let schema = need(tool, "input_schema", schema)?;
