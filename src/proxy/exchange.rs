@@ -85,6 +85,9 @@ pub(crate) struct Store {
 /// How an admitted call will be billed, what it holds, and its worst case where a limit bears on it.
 type Admitted = (Money, Hold, Option<Quote>);
 
+/// Where a call goes and how, its body, and the model as the upstream knows it where that is another name.
+type Chosen<'a> = (Way, Call<'a>, Option<Buffered<'a>>, Option<&'a str>);
+
 /// What a request turned out to be.
 enum Request<'a> {
     /// For the router itself.
@@ -392,7 +395,7 @@ impl Proxy {
         target: Target<'a>,
         mut body: Option<Buffered<'a>>,
         assigned: Option<&Assigned>,
-    ) -> Result<(Way, Call<'a>, Option<Buffered<'a>>, Option<&'a str>), Refusal> {
+    ) -> Result<Chosen<'a>, Refusal> {
         let endpoint = route::endpoint(target.path);
         let mut facts = None;
         if let Some(body) = &body {

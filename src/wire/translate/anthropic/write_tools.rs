@@ -182,7 +182,7 @@ impl<'r, 'a> Form<'r, 'a> {
         match &request.format {
             None => Self::Free,
             Some(Format::JsonObject) => tool(ANSWER, None, None),
-            Some(Format::JsonSchema { schema, .. }) if facts.structured && is_plain(*schema) => Self::Native(*schema),
+            Some(Format::JsonSchema { schema, .. }) if facts.structured && is_taken(*schema) => Self::Native(*schema),
             Some(Format::JsonSchema { name, description, schema, .. }) if is_of_object(*schema) => {
                 tool(name, description.as_deref(), Some(*schema))
             }
@@ -210,7 +210,7 @@ fn write_tool(tool: &Tool<'_>, strict: bool, lose: &mut dyn FnMut(Setting), plac
         }
         write_schema(tool.schema, object.key("input_schema"));
         match tool.strict {
-            true if strict && tool.schema.is_some_and(is_plain) => object.key("strict").bool(true),
+            true if strict && tool.schema.is_some_and(is_taken) => object.key("strict").bool(true),
             true => lose(Setting::ToolStrict),
             false => {}
         }
@@ -262,6 +262,11 @@ fn is_of_object(schema: Raw<'_>) -> bool {
     of_object && ["anyOf", "oneOf", "allOf"].iter().all(|key| schema.get(key).is_none())
 }
 
+/// Whether the provider takes a schema as one to be held to. One that does not say its type is sent with a type, and is not closed.
+fn is_taken(schema: Raw<'_>) -> bool {
+    is_plain(schema) && schema.get("type").is_some()
+}
+
 /// Whether the provider would take a schema for the model to hold to by itself: every object is closed, and nothing is asked for that it
 /// can't do.
 fn is_plain(schema: Raw<'_>) -> bool {
@@ -269,6 +274,7 @@ fn is_plain(schema: Raw<'_>) -> bool {
     for (key, value) in schema.members() {
         match &*key {
             "type" if value.kind() != Kind::Object => of_object |= value.text().contains(r#""object""#),
+            "properties" if value.kind() == Kind::Object => of_object = true,
             "additionalProperties" => closed = value.as_bool() == Some(false),
             key if value.kind() == Kind::Number && UNHEARD_OF.contains(&key) => return false,
             "minItems" if value.as_u64().is_some_and(|least| least > 1) => return false,
