@@ -216,6 +216,8 @@ impl Service for Proxy {
             translation: routed.translation.as_ref(),
             added: &added,
             max_whole_bytes: self.config.limits.max_body_bytes,
+            buffered: &self.buffered,
+            max_buffered_bytes: self.config.limits.max_buffered_bytes,
             timeouts: &self.config.timeouts,
             client: &client,
             started,

@@ -243,6 +243,21 @@ fn garbage_is_an_honest_error() {
     assert!(answer.status == 502 && answer.text().contains("compressed"), "{}", answer.text());
 }
 
+#[test]
+fn replies_in_memory_have_a_bound_each_and_together() {
+    let upstream = Upstream::saying(said(&"x".repeat(3_000)));
+    let config = |each, together| {
+        let mut config = rig::both(&upstream, &upstream);
+        (config.limits.max_body_bytes, config.limits.max_buffered_bytes) = (each, together);
+        config
+    };
+    assert_eq!(Router::start(config(2_000, 100_000)).call(&to_claude("")).error(), (502, "upstream_garbage".into()));
+    let full = Router::start(config(100_000, 2_000));
+    assert_eq!(full.call(&to_claude("")).error(), (503, "router_busy".into()));
+    let roomy = Router::start(config(100_000, 4_000));
+    (0..5).for_each(|_| assert_eq!(roomy.call(&to_claude("")).status, 200));
+}
+
 pub(super) fn limited(mut config: Config, nano_usd: u64) -> Config {
     config.spending = Spending { budget: Some(NanoUsd(nano_usd)), ..Spending::default() };
     config

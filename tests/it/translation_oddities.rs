@@ -109,7 +109,7 @@ fn a_byte_order_mark_is_no_part_of_a_reply() {
 #[test]
 fn odd_statuses_are_told() {
     let fields = "content-type: application/json\r\ncontent-encoding: gzip\r\nretry-after: 3\r\n";
-    let upstream = Upstream::saying(reply(429, fields, b"\x1f\x8b\x08".to_vec()));
+    let upstream = Upstream::saying(reply(429, fields, b"\x1f\x8b\x08"));
     let router = Router::both(&upstream, &upstream);
     let answer = router.call(&to_claude(""));
     assert_eq!(answer.error(), (429, "rate_limit_exceeded".into()), "a compressed error keeps its status");
