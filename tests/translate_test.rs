@@ -289,3 +289,29 @@ fn errors_to_openai_clients() {
 fn errors_to_anthropic_clients() {
     run("errors_anthropic", 1, |case| check_error(case, Protocol::Anthropic));
 }
+
+/// What a provider takes no name as long as is called by a shorter one there, and by its own name here: in replies and streams.
+#[test]
+fn a_tool_of_a_long_name_keeps_it() {
+    let long = format!("mcp__{}", "server_".repeat(12));
+    let far = Far { protocol: Protocol::OpenAi, own: true, model_limit: None };
+    let body = serde_json::json!({
+        "model": "gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [{"name": long, "input_schema": {"type": "object"}}],
+    });
+    let translated = request(Protocol::Anthropic, &far, body.to_string().as_bytes(), &|_| None).expect("a request");
+    let sent = json(&translated.body).expect("JSON");
+    let short = sent["tools"][0]["function"]["name"].as_str().expect("a name");
+    assert!(short.len() == 64 && long.starts_with(&short[..50]), "{short}");
+    let call = serde_json::json!({"index": 0, "id": "c", "type": "function", "function": {"name": short, "arguments": "{}"}});
+    let message = serde_json::json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    let reply = serde_json::json!({"id": "x", "object": "chat.completion", "model": "gpt-4o",
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
+    let whole = translated.plan.reply(reply.to_string().as_bytes()).expect("a reply");
+    assert_eq!(json(&whole.body).expect("JSON")["content"][0]["name"], long);
+    let chunk = serde_json::json!({"id": "x", "object": "chat.completion.chunk", "model": "gpt-4o",
+        "choices": [{"index": 0, "delta": message, "finish_reason": "tool_calls"}]});
+    let stream = format!("data: {chunk}\n\ndata: [DONE]\n\n");
+    let (out, ended, ..) = self::translated(&translated.plan, &[stream.as_bytes()]);
+    assert!(ended == Ended::Whole && String::from_utf8_lossy(&out).contains(&long), "{}", String::from_utf8_lossy(&out));
+}

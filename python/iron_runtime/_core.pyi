@@ -21,6 +21,9 @@ __version__: str
 class LlmRouter:
     """A local router for LLM calls: it listens on this machine, holds the providers' keys, forwards and streams.
 
+    OpenAI's client and Anthropic's may both ask for models of both providers: the model's name decides where a call goes, and it is
+    translated where client and provider speak different protocols. What could not be carried is named in ``x-iron-lossy``.
+
     When the constructor returns, the port is bound and listening. Any number of threads, tasks and processes may use the
     address; the object itself belongs to the process that made it.
 

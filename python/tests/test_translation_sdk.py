@@ -482,9 +482,21 @@ def test_the_tool_runner_of_a_strict_router_and_of_one_with_a_budget(mock: MockP
                     assert "The tools said: sunny in mock." in runner(client, model), (settings, model)
 
 
+@pytest.mark.parametrize("model", [GPT, NEW_CLAUDE])
+def test_the_package_s_own_threads(claude_client: Any, model: str) -> None:
+    if not hasattr(claude_client.beta.messages, "thread"):
+        pytest.skip("this version of the package has no threads")
+    thread = claude_client.beta.messages.thread(model=model, max_tokens=200, system="Be brief.")
+    for _ in range(2):
+        assert "mock provider" in thread.send(*HELLO).content[0].text
+    with thread.stream(*HELLO) as stream:
+        assert "mock provider" in "".join(stream.text_stream)
+    assert len(thread.messages) == 6
+
+
 @pytest.mark.parametrize("model", [GPT, CLAUDE])
 def test_a_thread_that_is_not_kept_is_a_404_of_the_provider_s_own(claude_client: Any, model: str) -> None:
     thread = {"type": "continue", "previous_message_id": "msg_1"}
     with pytest.raises(anthropic.NotFoundError) as lost:
         claude_client.messages.create(model=model, max_tokens=50, messages=HELLO, extra_body={"thread": thread})
-    assert lost.value.body["error"]["details"]["error_code"] == "thread_not_found"  # type: ignore[index]
+    assert lost.value.body["error"]["details"]["error_code"] == "thread_not_found"

@@ -98,6 +98,9 @@ pub(crate) struct Stage {
 /// How an admitted call will be billed, what it holds, and its worst case where a limit bears on it.
 type Admitted = (Money, Hold, Option<Quote>);
 
+/// Where a call goes and how, its body, and the model as the upstream knows it where that is another name.
+type Chosen<'a> = (Way, Call<'a>, Option<Buffered<'a>>, Option<&'a str>);
+
 /// What a request turned out to be.
 enum Request<'a> {
     /// For the router itself.
@@ -227,6 +230,8 @@ impl Service for Proxy {
             translation: routed.translation.as_ref(),
             added: &added,
             max_whole_bytes: self.config.limits.max_body_bytes,
+            buffered: &self.buffered,
+            max_buffered_bytes: self.config.limits.max_buffered_bytes,
             timeouts: &self.config.timeouts,
             client: &client,
             started,
@@ -366,7 +371,7 @@ impl Proxy {
         match way {
             Way::Plain => {}
             Way::Translate => self.translate(&mut routed)?,
-            Way::Count => return Ok(Request::Count(translation::count(&routed)?)),
+            Way::Count => return Ok(Request::Count(translation::count(&routed, &self.config.upstreams[routed.call.upstream.0])?)),
         }
         Ok(Request::Call(Box::new(routed)))
     }
@@ -418,7 +423,7 @@ impl Proxy {
         target: Target<'a>,
         mut body: Option<Buffered<'a>>,
         assigned: Option<&Assigned>,
-    ) -> Result<(Way, Call<'a>, Option<Buffered<'a>>, Option<&'a str>), Refusal> {
+    ) -> Result<Chosen<'a>, Refusal> {
         let endpoint = route::endpoint(target.path);
         let mut facts = None;
         if let Some(body) = &body {

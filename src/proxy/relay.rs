@@ -18,6 +18,7 @@ use crate::wire::translate;
 use crate::wire::usage::{Meter, WithoutUsage};
 use std::cell::RefCell;
 use std::io::{self, Read};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 use ureq::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 
@@ -47,6 +48,10 @@ pub(super) struct Context<'c> {
     pub(super) added: &'c [(&'static str, String)],
     /// The longest reply that is taken into memory, where that has to be.
     pub(super) max_whole_bytes: u64,
+    /// Bytes of bodies held in memory now, of all calls.
+    pub(super) buffered: &'c AtomicU64,
+    /// The most of them.
+    pub(super) max_buffered_bytes: u64,
     /// The limits on silence.
     pub(super) timeouts: &'c Timeouts,
     /// The client's side.

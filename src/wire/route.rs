@@ -322,7 +322,8 @@ fn not_configured(provider: Protocol, model: Option<&str>) -> Refusal {
     Refusal::new(
         Reason::Invalid("provider_not_configured"),
         format!(
-            "{what} belongs to {name}, which has no key here: give --{name}-key, or route the name with models = [\"…\"] in [upstreams.NAME]"
+            "{what} belongs to {name}, which has no key here: give --{name}-key (in Python provider_keys={{\"{name}\": …}}), \
+             or route the name with models = [\"…\"] in [upstreams.NAME]"
         ),
     )
 }

@@ -243,6 +243,21 @@ fn garbage_is_an_honest_error() {
     assert!(answer.status == 502 && answer.text().contains("compressed"), "{}", answer.text());
 }
 
+#[test]
+fn replies_in_memory_have_a_bound_each_and_together() {
+    let upstream = Upstream::saying(said(&"x".repeat(3_000)));
+    let config = |each, together| {
+        let mut config = rig::both(&upstream, &upstream);
+        (config.limits.max_body_bytes, config.limits.max_buffered_bytes) = (each, together);
+        config
+    };
+    assert_eq!(Router::start(config(2_000, 100_000)).call(&to_claude("")).error(), (502, "upstream_garbage".into()));
+    let full = Router::start(config(100_000, 2_000));
+    assert_eq!(full.call(&to_claude("")).error(), (503, "router_busy".into()));
+    let roomy = Router::start(config(100_000, 4_000));
+    (0..5).for_each(|_| assert_eq!(roomy.call(&to_claude("")).status, 200));
+}
+
 pub(super) fn limited(mut config: Config, nano_usd: u64) -> Config {
     config.spending = Spending { budget: Some(NanoUsd(nano_usd)), ..Spending::default() };
     config
@@ -263,10 +278,24 @@ fn a_budget_clamps_a_translated_call_like_any_other() {
         router.call(&Request::post("/v1/messages", r#"{"model":"gpt-4o","max_tokens":16000,"messages":[{"role":"user","content":"x"}]}"#));
     let clamped = reply.head.get("x-iron-clamped").unwrap_or_else(|| panic!("told: {}", reply.text()));
     let body: Value = serde_json::from_slice(&openai.request().body).expect("JSON");
-    assert_eq!(format!("max_completion_tokens={}", body["max_completion_tokens"]), clamped);
+    // It is told in the client's words.
+    assert_eq!(format!("max_tokens={}", body["max_completion_tokens"]), clamped);
     router.inner().set_budget(Some(NanoUsd(1)));
     assert_eq!(router.call(&to_claude("")).error(), (402, "budget_exceeded".into()));
-    assert_eq!(router.call(&to_gpt("")).anthropic_error(), (402, "iron_cage_budget_exceeded".into()));
+    let refused = router.call(&to_gpt(""));
+    assert_eq!(refused.anthropic_error(), (402, "iron_cage_budget_exceeded".into()));
+    assert!(refused.text().contains("a lower max_tokens"), "{}", refused.text());
+}
+
+#[test]
+fn a_body_that_can_t_be_read_can_t_be_translated_or_counted() {
+    let upstream = Upstream::saying(completion("Hi."));
+    let router = Router::both(&upstream, &upstream);
+    for path in ["/openai/v1/messages", "/openai/v1/messages/count_tokens"] {
+        let reply = router.call(&Request::post(path, "{}").field("Content-Encoding", "gzip"));
+        assert_eq!(reply.anthropic_error(), (400, "invalid_request_error".into()));
+        assert!(reply.text().contains("without content-encoding"), "{}", reply.text());
+    }
 }
 
 #[test]
@@ -381,7 +410,7 @@ fn cut_replies_are_honest_errors() {
 }
 
 /// What a call came to: its bill, but for what tells one call from another.
-fn bill_of(router: &Router, request: &Request) -> String {
+pub(super) fn bill_of(router: &Router, request: &Request) -> String {
     let before = router.stats().requests;
     router.call(request);
     router.wait_stats(|totals| totals.requests == before + 1 && totals.in_flight == 0);
@@ -426,7 +455,7 @@ proptest! {
 
     /// Budget, price and meter see a translated call as they see the same call from the provider's own client.
     #[test]
-    fn a_translated_call_costs_what_the_same_native_call_costs((stream, raw) in provider_reply(), text in "[a-z é\\n]{1,60}", limit in 20..3_000u64) {
+    fn a_translated_call_costs_what_the_same_native_call_costs((stream, raw) in provider_reply(), text in "[a-z][a-z é\\n]{0,59}", limit in 20..3_000u64) {
         let upstream = Upstream::start(move |conn| {
             if conn.request().is_some() {
                 conn.send(&raw);

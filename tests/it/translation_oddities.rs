@@ -2,12 +2,16 @@
 
 use super::client::{End, Request};
 use super::framing::chunk;
-use super::rig::{self, Router};
-use super::translation::{CLAUDE, CLAUDE_EVENTS, GPT_EVENTS, completion, data, message, said, streamed, to_claude, to_gpt};
-use super::upstream::{Conn, Upstream, reply, sse_head};
-use iron_runtime::config::Agent;
+use super::rig::{self, OPENAI_KEY, Router};
+use super::translation::{
+    CLAUDE, CLAUDE_EVENTS, GPT_EVENTS, bill_of, completion, data, limited, message, said, streamed, to_claude, to_gpt,
+};
+use super::upstream::{Conn, Upstream, json, reply, sse_head};
+use iron_runtime::config::{Agent, UsageMode};
+use iron_runtime::money::NanoUsd;
 use iron_runtime::{Protocol, Secret};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 /// An upstream that sends this after the head of a stream and then is silent, its connection open.
@@ -35,11 +39,13 @@ fn an_error_that_only_the_translator_knows_ends_the_call() {
         let mut client = router.client();
         client.send(&request.bytes());
         let head = client.head().expect("head");
-        client.stream_until(&head, told);
-        assert_eq!(router.stats().in_flight, 0, "settled before the client sees the end");
-        let (text, end) = client.body(&head, "POST", |_| false);
-        assert_eq!(end, End::Whole);
-        assert!(!String::from_utf8_lossy(&text).contains("Hi."), "nothing follows an error");
+        let (text, end) = client.body(&head, "POST", |so_far| {
+            let is_told = String::from_utf8_lossy(so_far).contains(told);
+            assert!(!is_told || router.stats().in_flight == 0, "settled before the client sees the end");
+            false
+        });
+        let text = String::from_utf8(text).expect("text");
+        assert_eq!((end, text.contains(told), text.contains("Hi.")), (End::Whole, true, false), "nothing follows an error: {text}");
         assert_eq!(router.settled(1), (1, 1, 0));
         upstream.wait("the upstream is let go", |log| log.closed == 1);
     }
@@ -103,7 +109,7 @@ fn a_byte_order_mark_is_no_part_of_a_reply() {
 #[test]
 fn odd_statuses_are_told() {
     let fields = "content-type: application/json\r\ncontent-encoding: gzip\r\nretry-after: 3\r\n";
-    let upstream = Upstream::saying(reply(429, fields, b"\x1f\x8b\x08".to_vec()));
+    let upstream = Upstream::saying(reply(429, fields, b"\x1f\x8b\x08"));
     let router = Router::both(&upstream, &upstream);
     let answer = router.call(&to_claude(""));
     assert_eq!(answer.error(), (429, "rate_limit_exceeded".into()), "a compressed error keeps its status");
@@ -193,4 +199,50 @@ fn aliases_and_prefixes() {
     assert_eq!((answer.status, answer.json()["choices"][0]["message"]["content"].as_str()), (200, Some("Ho.")), "{}", answer.text());
     let answer = router.call(&Request::post("/openai/v1/messages", body));
     assert_eq!(answer.anthropic_error(), (400, "invalid_request_error".into()), "OpenAI itself has no key here: {}", answer.text());
+}
+
+/// What a GPT model's stream costs does not depend on who asked for it, also where it breaks off before its usage comes or never tells.
+#[test]
+fn a_translated_gpt_stream_costs_what_the_native_one_costs() {
+    let silent = streamed(&[GPT_EVENTS[0], GPT_EVENTS[1], GPT_EVENTS[2], GPT_EVENTS[4]]);
+    let whole = streamed(&GPT_EVENTS);
+    let cut = whole[..whole.len() / 2].to_vec();
+    for (raw, usage) in [whole, silent, cut].into_iter().flat_map(|raw| [(raw.clone(), UsageMode::Inject), (raw, UsageMode::Observe)]) {
+        let upstream = Upstream::start(move |conn| {
+            if conn.request().is_some() {
+                conn.send(&raw);
+            }
+        });
+        let mut config = limited(rig::both(&upstream, &upstream), 10_000_000_000);
+        config.upstreams.iter_mut().for_each(|upstream| upstream.usage = usage);
+        let router = Router::start(config);
+        let translated = bill_of(&router, &to_gpt(r#","stream":true"#));
+        let mut sent: Value = serde_json::from_slice(&upstream.requests().pop().expect("request").body).expect("JSON");
+        assert_eq!(sent["stream_options"].is_object(), usage == UsageMode::Inject, "{sent}");
+        sent.as_object_mut().expect("object").remove("stream_options");
+        assert_eq!(translated, bill_of(&router, &Request::post("/v1/chat/completions", &sent.to_string())));
+        assert_eq!(router.inner().stats().held, NanoUsd::ZERO);
+    }
+}
+
+/// A key that was replaced meanwhile is fetched again, and the translated body sent again as it was.
+#[test]
+fn a_replaced_key_does_not_show_in_a_translated_call() {
+    let provider = Upstream::answering(|request| {
+        let knows = request.head.get("authorization").is_some_and(|key| key.ends_with(OPENAI_KEY));
+        if knows { completion("Hi.") } else { reply(401, "content-type: application/json\r\n", r#"{"error":{"message":"whose key?"}}"#) }
+    });
+    let asked = AtomicUsize::new(0);
+    let control = Upstream::answering(move |_| {
+        let key = if asked.fetch_add(1, SeqCst) == 0 { "sk-KEYCANARY-old" } else { OPENAI_KEY };
+        json(&format!(r#"{{"provider_key":"{key}","provider":"openai"}}"#))
+    });
+    let router = Router::start(super::control::config(&control, &provider));
+    let answer = router.call(&to_gpt(""));
+    assert_eq!((answer.status, answer.json()["content"][0]["text"].as_str()), (200, Some("Hi.")), "{}", answer.text());
+    let bodies: Vec<_> = provider.requests().into_iter().map(|request| request.body).collect();
+    assert!(bodies.len() == 2 && bodies[0] == bodies[1]);
+    let answer = router.call(&to_claude(""));
+    assert_eq!(answer.error().0, 400, "the key is for the other provider: {}", answer.text());
+    assert_eq!(provider.requests().len(), 2);
 }

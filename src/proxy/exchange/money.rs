@@ -98,7 +98,8 @@ impl Proxy {
             (Metering::Read, _) => {
                 let reading = terms::read(call.endpoint, routed.body_bytes().unwrap_or_default())?;
                 let model = routed.real_model.or(reading.model.as_deref());
-                policy::quote(money.price.as_deref(), &reading.terms, model, spending)
+                let quote = policy::quote(money.price.as_deref(), &reading.terms, model, spending)?;
+                Ok(quote.map(|quote| Quote { field: routed.field_told(quote.field), ..quote }))
             }
         }
     }

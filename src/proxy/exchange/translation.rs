@@ -3,6 +3,7 @@
 
 use super::{Proxy, Routed};
 use crate::call::{AgentId, Endpoint, Protocol, Refusal};
+use crate::config::Upstream;
 use crate::http::Responder;
 use crate::wire::translate::{self, DEFAULT_MAX_TOKENS, Far, Kept, Plan, Translated};
 use crate::wire::{headers, route};
@@ -68,6 +69,14 @@ impl Routed<'_> {
         clamped.into_iter().chain(lossy.map(|lossy| ("x-iron-lossy", lossy.clone()))).collect()
     }
 
+    /// The field that limits the output, as the client calls it: Anthropic's must give a limit, so that there is one to lower under any name.
+    pub(super) fn field_told(&self, field: Option<&'static str>) -> Option<&'static str> {
+        match &self.translation {
+            Some(translation) if translation.plan.client == Protocol::Anthropic => field.map(|_| "max_tokens"),
+            _ => field,
+        }
+    }
+
     /// The output limit to put in where nobody gave one and the upstream's protocol needs one.
     pub(super) fn limit_to_insert(&self) -> Option<u64> {
         self.translation.as_ref()?.limit
@@ -92,8 +101,8 @@ pub(super) fn set_fields(fields: &mut Vec<(&str, &[u8])>, client: Protocol) {
 ///
 /// # Errors
 /// 400: what can't be read.
-pub(super) fn count(routed: &Routed<'_>) -> Result<u64, Refusal> {
-    translate::count_tokens(routed.body_bytes().unwrap_or_default())
+pub(super) fn count(routed: &Routed<'_>, upstream: &Upstream) -> Result<u64, Refusal> {
+    translate::count_tokens(body_of(routed, || route::unreadable(routed.call.protocol, upstream))?)
 }
 
 /// Answers with it, and says that it is an estimate.

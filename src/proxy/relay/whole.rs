@@ -10,6 +10,7 @@ use crate::proxy::open::Open;
 use crate::proxy::upstream::UpstreamReply;
 use crate::proxy::watch::TICK;
 use crate::wire::usage::Meter;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes read at once.
 const BUFFER: usize = 16 << 10;
@@ -35,12 +36,12 @@ pub(super) fn relay<'a>(
     let translated = collected.and_then(|body| {
         if !reply.is_success() {
             // Of one that is compressed the status is left.
-            return Ok(translation.plan.error(reply.status, if kind == Kind::Opaque { b"" } else { &body }));
+            return Ok(translation.plan.error(reply.status, if kind == Kind::Opaque { b"" } else { &body.bytes }));
         }
         if kind == Kind::Opaque {
             return Err(garbage("it is compressed, although it was asked for as it is"));
         }
-        let whole = translation.plan.reply(&body).map_err(|garbled| garbage(&garbled.0))?;
+        let whole = translation.plan.reply(&body.bytes).map_err(|garbled| garbage(&garbled.0))?;
         open.keep_thoughts(whole.kept);
         Ok(whole.body)
     });
@@ -67,9 +68,45 @@ pub(super) fn relay<'a>(
     }
 }
 
+/// A reply's body in memory, counted among all bodies while it lives.
+struct Collected<'c> {
+    bytes: Vec<u8>,
+    all: &'c AtomicU64,
+}
+
+impl Collected<'_> {
+    /// Takes more, as far as there is room for it in this reply and in all together.
+    fn take(&mut self, bytes: &[u8], context: &Context<'_>) -> Result<(), Refusal> {
+        if (self.bytes.len() + bytes.len()) as u64 > context.max_whole_bytes {
+            let most = context.max_whole_bytes;
+            let message = format!("the upstream's reply is longer than {most} bytes, too long to be translated (--max-body-bytes)");
+            return Err(Refusal::new(Reason::Upstream("upstream_garbage"), message));
+        }
+        self.bytes.extend_from_slice(bytes);
+        let before = self.all.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if before + bytes.len() as u64 > context.max_buffered_bytes {
+            let message = format!("bodies under way hold {before} of {} bytes; try again in a moment", context.max_buffered_bytes);
+            return Err(Refusal::new(Reason::Overloaded("router_busy"), message));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Collected<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
+    }
+}
+
 /// Reads the body to its end.
-fn collect(reply: &mut UpstreamReply, context: &Context<'_>, open: &mut Open<'_>, mut meter: Option<&mut Meter>) -> Result<Vec<u8>, Fault> {
-    let (mut body, mut buffer, mut silent_ticks) = (Vec::new(), vec![0; BUFFER], 0u32);
+fn collect<'c>(
+    reply: &mut UpstreamReply,
+    context: &Context<'c>,
+    open: &mut Open<'_>,
+    mut meter: Option<&mut Meter>,
+) -> Result<Collected<'c>, Fault> {
+    let mut body = Collected { bytes: Vec::new(), all: context.buffered };
+    let (mut buffer, mut silent_ticks) = (vec![0; BUFFER], 0u32);
     loop {
         match next(&mut reply.body, &mut buffer) {
             Next::Bytes(count) => {
@@ -77,14 +114,7 @@ fn collect(reply: &mut UpstreamReply, context: &Context<'_>, open: &mut Open<'_>
                 open.progress.received += count as u64;
                 let bytes = &buffer[..count];
                 meter.iter_mut().for_each(|meter| meter.feed(bytes));
-                if body.len() as u64 + count as u64 > context.max_whole_bytes {
-                    let message = format!(
-                        "the upstream's reply is longer than {} bytes, too long to be translated (--max-body-bytes)",
-                        context.max_whole_bytes
-                    );
-                    return Err(Fault::Failed(Refusal::new(Reason::Upstream("upstream_garbage"), message)));
-                }
-                body.extend_from_slice(bytes);
+                body.take(bytes, context).map_err(Fault::Failed)?;
             }
             Next::End => return Ok(body),
             Next::Broken => {

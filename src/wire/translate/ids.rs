@@ -1,11 +1,12 @@
 //! Ids and names that fit: what one protocol takes for a call's id or a tool's name is too long for the other, has characters that it has
 //! not, or stands there twice. Here they are made to fit, the same way for a call and its result, and names are known again in the reply.
 //!
-//! | | Anthropic | OpenAI |
+//! | | Anthropic | OpenAI itself |
 //! |---|---|---|
 //! | id of a call | letters, digits, `_`, `-`; unique in a request, and one result each | 40 characters |
 //! | name of a tool | 128 characters | 64 characters |
 
+use super::Far;
 use super::form::{Block, Content, Event, Part, Reply, Request, Role, Text, ToolChoice};
 use crate::call::Protocol;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -21,7 +22,11 @@ const OPENAI_NAME: usize = 64;
 pub(super) type Names = Vec<(String, String)>;
 
 /// Makes the ids of all calls and results fit. A result goes to the last call of its id before it; of several at once, to each in turn.
-pub(super) fn fit_ids(request: &mut Request<'_>, upstream: Protocol) {
+pub(super) fn fit_ids(request: &mut Request<'_>, far: &Far) {
+    let upstream = far.protocol;
+    if upstream == Protocol::OpenAi && !far.own {
+        return;
+    }
     let mut used: HashSet<String> = HashSet::new();
     let mut open: HashMap<String, VecDeque<String>> = HashMap::new();
     for turn in &mut request.turns {
@@ -57,9 +62,9 @@ pub(super) fn fit_ids(request: &mut Request<'_>, upstream: Protocol) {
 }
 
 /// Makes the names of tools fit; returns those that are others now.
-pub(super) fn fit_names(request: &mut Request<'_>, upstream: Protocol) -> Names {
+pub(super) fn fit_names(request: &mut Request<'_>, far: &Far) -> Names {
     let mut names = Names::new();
-    if upstream != Protocol::OpenAi {
+    if far.protocol != Protocol::OpenAi || !far.own {
         return names;
     }
     let mut fit = |name: &mut Text<'_>| {
@@ -168,6 +173,10 @@ mod tests {
     use super::super::form::{Call, Turn};
     use super::*;
 
+    fn far(protocol: Protocol) -> Far {
+        Far { protocol, own: true, model_limit: None }
+    }
+
     fn request(turns: &[(Role, &[&'static str])]) -> Request<'static> {
         let part = |role: Role, id: &'static str| match role {
             Role::Assistant => Content::Call(Call { id: id.into(), name: "look".into(), arguments: "{}".into() }),
@@ -199,7 +208,7 @@ mod tests {
             (User, &["d", "d"]),
         ];
         let mut request = request(&turns);
-        fit_ids(&mut request, Protocol::Anthropic);
+        fit_ids(&mut request, &far(Protocol::Anthropic));
         let expected =
             [vec!["c_1", "c_1_2"], vec!["c_1_2x1", "c_1x1"], vec!["c_1_3"], vec!["c_1_3x2"], vec!["d", "d_2"], vec!["dx1", "d_2x1"]];
         assert_eq!(ids(&request), expected);
@@ -209,7 +218,7 @@ mod tests {
     fn long_ids_are_shortened_alike() {
         let long: &'static str = "toolu_0123456789012345678901234567890123456789";
         let mut request = request(&[(Role::Assistant, &[long, "short"]), (Role::User, &[long, "short"])]);
-        fit_ids(&mut request, Protocol::OpenAi);
+        fit_ids(&mut request, &far(Protocol::OpenAi));
         let ids = ids(&request);
         assert!(ids[0][0].len() == OPENAI_ID && ids[0][0].starts_with("toolu_0123") && ids[0][1] == "short", "{ids:?}");
         assert_eq!(ids[1], [format!("{}x1", ids[0][0]), "shortx1".into()]);
@@ -221,8 +230,8 @@ mod tests {
         let call = Content::Call(Call { id: "c".into(), name: long.clone().into(), arguments: "{}".into() });
         let turns = vec![Turn { role: Role::Assistant, parts: vec![call.into()] }];
         let mut request = Request { turns, tool_choice: Some(ToolChoice::Named(long.clone().into())), ..Request::default() };
-        assert!(fit_names(&mut request, Protocol::Anthropic).is_empty());
-        let names = fit_names(&mut request, Protocol::OpenAi);
+        assert!(fit_names(&mut request, &far(Protocol::Anthropic)).is_empty());
+        let names = fit_names(&mut request, &far(Protocol::OpenAi));
         let Some(ToolChoice::Named(short)) = &request.tool_choice else { panic!("it was named") };
         assert_eq!((names.len(), short.len(), known_name(&names, short)), (1, OPENAI_NAME, Some(long.as_str())));
         assert_eq!(known_name(&names, "look"), None);

@@ -18,6 +18,8 @@ pub struct Loss(Vec<Cow<'static, str>>);
 pub(super) enum Setting {
     /// The thinking budget or effort, or that there should be thinking.
     Reasoning,
+    /// How long the answer may be, beyond what the model puts out.
+    OutputLimit,
     /// `temperature`.
     Temperature,
     /// `top_p`.
@@ -43,6 +45,7 @@ impl Setting {
     fn name(self, client: Protocol) -> &'static str {
         let (openai, anthropic) = match self {
             Self::Reasoning => ("reasoning_effort", "thinking"),
+            Self::OutputLimit => ("max_tokens", "max_tokens"),
             Self::Temperature => ("temperature", "temperature"),
             Self::TopP => ("top_p", "top_p"),
             Self::Stop => ("stop", "stop_sequences"),

@@ -121,11 +121,15 @@ pub fn request(client: Protocol, far: &Far, body: &[u8], recall: &dyn Fn(&str) -
         Protocol::Anthropic => (anthropic::read_request(&root, &mut loss)?, false),
     };
     thoughts::restore(&mut form, recall);
-    ids::fit_ids(&mut form, far.protocol);
-    let names = ids::fit_names(&mut form, far.protocol);
+    ids::fit_ids(&mut form, far);
+    let names = ids::fit_names(&mut form, far);
+    lower_limit(&mut form, far, client, &mut loss);
     let mut out = Vec::with_capacity(body.len() + 256);
     let answer_tool = match far.protocol {
-        Protocol::Anthropic => anthropic::write_request(&form, far, client, &mut loss, &mut out),
+        Protocol::Anthropic => {
+            anthropic::thin_marks(&mut form, &mut loss);
+            anthropic::write_request(&form, far, client, &mut loss, &mut out)
+        }
         Protocol::OpenAi => {
             openai::write_request(&form, far, client, &mut loss, &mut out);
             None
@@ -133,6 +137,16 @@ pub fn request(client: Protocol, far: &Far, body: &[u8], recall: &dyn Fn(&str) -
     };
     let plan = Plan { client, upstream: far.protocol, include_usage, answer_tool, names, created: 0 };
     Ok(Translated { body: out, max_output: form.max_output, loss, plan })
+}
+
+/// Lowers an output limit to the most that the model puts out: the client had another model in mind, and the provider would refuse it.
+fn lower_limit(request: &mut form::Request<'_>, far: &Far, client: Protocol, loss: &mut Loss) {
+    if let (Some(wanted), Some(most)) = (request.max_output, far.model_limit)
+        && wanted > most
+    {
+        loss.setting(loss::Setting::OutputLimit, client);
+        request.max_output = Some(most);
+    }
 }
 
 impl Plan {

@@ -245,7 +245,7 @@ fn thinking(ask: &Ask<'_>, claude: Option<Claude>, turns: &[Turn<'_>]) -> Result
     let (budget, known): (bool, &[&str]) = match thinking["type"].as_str() {
         Some("enabled") => (true, &["type", "budget_tokens", "display"]),
         Some("adaptive") => (false, &["type", "display"]),
-        Some("disabled") => return Ok(()),
+        Some("disabled" | "between_tools") => return Ok(()),
         _ if thinking.is_null() => return Ok(()),
         _ => return Err(Problem::field("thinking", "thinking: Input tag should be 'enabled', 'adaptive' or 'disabled'")),
     };

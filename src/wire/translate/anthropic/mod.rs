@@ -1,5 +1,6 @@
 //! Anthropic's messages: what its requests, replies and events say, and how the form is written in its words.
 
+mod marks;
 mod read_blocks;
 mod read_reply;
 mod read_request;
@@ -14,6 +15,7 @@ mod write_tools;
 mod write_turns;
 mod write_usage;
 
+pub(super) use marks::thin_marks;
 pub(super) use read_reply::read_reply;
 pub(super) use read_request::{read_conversation, read_request};
 pub(super) use read_stream::StreamReader;

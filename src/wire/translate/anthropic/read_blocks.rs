@@ -74,8 +74,9 @@ pub(super) fn read_system<'a>(field: &Field<'a, '_>, system: &mut Vec<System<'a>
     for block in field.items()? {
         let [kind, text, cache] = pick(&block, ["type", "text", "cache_control"])?;
         let kind = need(&block, "type", kind)?;
-        if kind.text()? != "text" {
-            return Err(kind.unknown("text"));
+        let word = kind.text()?;
+        if word != "text" {
+            return Err(uncarried(&word).map_or_else(|| kind.unknown("text"), |what| block.untranslatable(what)));
         }
         add_system(need(&block, "text", text)?.text()?, cache_mark(&block, cache)?, system);
     }
@@ -165,11 +166,9 @@ impl<'a> Blocks<'a, '_> {
     fn plain(&mut self, block: &Field<'a, '_>, kind: &str, parts: &mut Vec<Part<'a>>) -> Result<bool, Refusal> {
         match kind {
             "text" => parts.extend(self.text(block)?),
-            "image" => parts.push(read_image(block)?),
+            "image" => parts.push(self.image(block)?),
             "document" => self.document(block, parts)?,
-            "search_result" => return Err(block.untranslatable("a search result")),
-            "tool_reference" => return Err(block.untranslatable("a reference to a tool")),
-            _ => return Ok(false),
+            word => return uncarried(word).map_or(Ok(false), |what| Err(block.untranslatable(what))),
         }
         Ok(true)
     }
@@ -181,6 +180,14 @@ impl<'a> Blocks<'a, '_> {
         }
         let cache = cache_mark(block, cache)?;
         Ok(text_part(need(block, "text", text)?.text()?).map(|part| Part { cache, ..part }))
+    }
+
+    fn image(&mut self, block: &Field<'a, '_>) -> Result<Part<'a>, Refusal> {
+        let asked = block.raw.get("transformations").and_then(|asked| asked.str_of("oversized_image"));
+        if asked.is_some_and(|word| word != "downsize") {
+            self.loss.add("messages.transformations");
+        }
+        read_image(block)
     }
 
     fn document(&mut self, block: &Field<'a, '_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
@@ -249,6 +256,9 @@ impl<'a> Blocks<'a, '_> {
             "text" => parts.extend(self.text(block)?),
             "tool_use" => parts.push(self.call(block)?),
             "thinking" | "redacted_thinking" => parts.push(Content::Thought(read_thought(block)?).into()),
+            // Where another model took over, which no model reads.
+            "fallback" => {}
+            "mcp_tool_listing" => self.loss.add("messages.mcp_tool_listing"),
             "compaction" => return Err(block.untranslatable("a compacted conversation")),
             // What the provider did between the model's words; what came of it the words tell.
             word if word.ends_with("_tool_use") || word.ends_with("_tool_result") => self.loss.add(format!("messages.{word}")),
@@ -258,7 +268,13 @@ impl<'a> Blocks<'a, '_> {
     }
 
     fn call(&mut self, block: &Field<'a, '_>) -> Result<Part<'a>, Refusal> {
-        let [id, name, input, cache] = pick(block, ["id", "name", "input", "cache_control"])?;
+        let [id, name, input, caller, toolset, cache] = pick(block, ["id", "name", "input", "caller", "toolset_name", "cache_control"])?;
+        if caller.and_then(|caller| caller.str_of("type")).is_some_and(|kind| kind != "direct") {
+            self.loss.add("messages.caller");
+        }
+        if toolset.is_some() {
+            self.loss.add("messages.toolset_name");
+        }
         let id = full_text(&need(block, "id", id)?)?;
         let name = full_text(&need(block, "name", name)?)?;
         let input = input.map(|raw| block.at("input", raw).object()).transpose()?;
@@ -266,6 +282,17 @@ impl<'a> Blocks<'a, '_> {
         let arguments = input.map_or("{}", Raw::text).into();
         Ok(Part { content: Content::Call(Call { id, name, arguments }), cache: cache_mark(block, cache)? })
     }
+}
+
+/// What a block is that is known and can't be carried.
+fn uncarried(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "search_result" => "a search result",
+        "tool_reference" => "a reference to a tool",
+        "browser_state" => "the state of a browser",
+        "tool_addition" | "tool_removal" => "a change of the tools in mid-conversation",
+        _ => return None,
+    })
 }
 
 /// A text as a part; an empty one says nothing.

@@ -58,11 +58,16 @@ fn read_tool<'a>(tool: &Field<'a, '_>, loss: &mut Loss) -> Result<Option<Tool<'a
             extras.push(format!("tools.{key}"));
         }
     })?;
-    if let Some(kind) = kind.map(|raw| tool.at("type", raw).text()).transpose()?
-        && kind != "custom"
-    {
-        loss.add(format!("tools.{kind}"));
-        return Ok(None);
+    if let Some(kind) = kind.map(|raw| tool.at("type", raw)) {
+        match &*kind.text()? {
+            "custom" => {}
+            // The other protocol's: a mistake that would leave a program without its tools.
+            "function" => return Err(kind.unknown("custom, and the types of the provider's own tools")),
+            word => {
+                loss.add(format!("tools.{word}"));
+                return Ok(None);
+            }
+        }
     }
     extras.into_iter().for_each(|name| loss.add(name));
     let schema = need(tool, "input_schema", schema)?;
@@ -135,13 +140,14 @@ fn read_thinking(thinking: &Field<'_, '_>, effort: Option<Effort>) -> Result<Opt
     let [kind, budget] = pick(thinking, ["type", "budget_tokens"])?;
     let kind = need(thinking, "type", kind)?;
     Ok(match &*kind.text()? {
-        "disabled" => Some(Reasoning::Off),
-        "adaptive" | "between_tools" => Some(Reasoning::On(effort)),
+        // The second is what some models have in the place of the first.
+        "disabled" | "between_tools" => Some(Reasoning::Off),
+        "adaptive" => Some(Reasoning::On(effort)),
         "enabled" => {
             let budget = need(thinking, "budget_tokens", budget)?.whole()?;
             Some(effort.map_or(Reasoning::Budget(budget), |effort| Reasoning::On(Some(effort))))
         }
-        _ => return Err(kind.unknown("enabled, adaptive, between_tools, disabled")),
+        _ => return Err(kind.unknown("enabled, adaptive, disabled, between_tools")),
     })
 }
 

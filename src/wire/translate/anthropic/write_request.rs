@@ -45,13 +45,19 @@ pub(in super::super) fn write_request(
         write_thinking(think, facts, &tooling, body);
         sampling.write(body);
         write_stop(request, body, &mut lose);
-        write_rest(request, body);
+        write_rest(request, far, body);
     });
     if asks_on {
         loss.add("messages.prefill");
     }
+    if far.own && request.user.as_deref().is_some_and(|user| !is_opaque(user)) {
+        loss.add("user");
+    }
     tooling.answer_tool()
 }
+
+/// The longest name of an end user that the provider takes.
+const LONGEST_USER: usize = 256;
 
 /// What the user says to a model that does not go on with a begun answer by itself.
 const GO_ON: &str = "Go on.";
@@ -148,8 +154,16 @@ fn write_stop(request: &Request<'_>, body: &mut Object<'_>, lose: &mut dyn FnMut
     }
 }
 
-fn write_rest(request: &Request<'_>, body: &mut Object<'_>) {
-    if let Some(user) = &request.user {
+/// Whether the provider takes it for who the end user is: it refuses what is long, an e-mail address or a telephone number.
+fn is_opaque(user: &str) -> bool {
+    let is_mail = user.split_once('@').is_some_and(|(_, host)| host.contains('.'));
+    let digits = user.bytes().filter(u8::is_ascii_digit).count();
+    let is_number = (7..=15).contains(&digits) && user.bytes().all(|byte| byte.is_ascii_digit() || b" -().+".contains(&byte));
+    user.chars().count() <= LONGEST_USER && !is_mail && !is_number
+}
+
+fn write_rest(request: &Request<'_>, far: &Far, body: &mut Object<'_>) {
+    if let Some(user) = request.user.as_deref().filter(|user| !far.own || is_opaque(user)) {
         body.key("metadata").object(|metadata| metadata.text("user_id", user));
     }
     match request.tier {

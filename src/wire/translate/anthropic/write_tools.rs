@@ -28,6 +28,11 @@ const UNHEARD_OF: [&str; 10] = [
     "maxProperties",
 ];
 
+/// The most strict tools in a request, properties in them that may be left out, and properties of several types.
+const MOST_STRICT: usize = 20;
+const MOST_OPTIONAL: usize = 24;
+const MOST_UNIONS: usize = 16;
+
 /// The tools that are offered, which of them must be called, and the form of the answer.
 pub(super) struct Tooling<'r, 'a> {
     facts: Facts,
@@ -121,8 +126,9 @@ impl<'r, 'a> Tooling<'r, 'a> {
         if self.tools.is_empty() && !answers {
             return;
         }
+        let strict = self.facts.structured && are_few(self.tools);
         body.key("tools").array(|tools| {
-            self.tools.iter().for_each(|tool| write_tool(tool, self.facts, lose, tools.item()));
+            self.tools.iter().for_each(|tool| write_tool(tool, strict, lose, tools.item()));
             if let Form::Tool { name, description, schema } = &self.form {
                 tools.item().object(|tool| {
                     tool.text("name", name);
@@ -176,7 +182,7 @@ impl<'r, 'a> Form<'r, 'a> {
         match &request.format {
             None => Self::Free,
             Some(Format::JsonObject) => tool(ANSWER, None, None),
-            Some(Format::JsonSchema { schema, .. }) if facts.structured && is_plain(*schema) => Self::Native(*schema),
+            Some(Format::JsonSchema { schema, .. }) if facts.structured && is_taken(*schema) => Self::Native(*schema),
             Some(Format::JsonSchema { name, description, schema, .. }) if is_of_object(*schema) => {
                 tool(name, description.as_deref(), Some(*schema))
             }
@@ -196,7 +202,7 @@ fn unique(name: &str, tools: &[Tool<'_>]) -> String {
     names.into_iter().find(|name| is_free(name)).unwrap_or_default()
 }
 
-fn write_tool(tool: &Tool<'_>, facts: Facts, lose: &mut dyn FnMut(Setting), place: Json<'_>) {
+fn write_tool(tool: &Tool<'_>, strict: bool, lose: &mut dyn FnMut(Setting), place: Json<'_>) {
     place.object(|object| {
         object.text("name", &tool.name);
         if let Some(description) = &tool.description {
@@ -204,12 +210,39 @@ fn write_tool(tool: &Tool<'_>, facts: Facts, lose: &mut dyn FnMut(Setting), plac
         }
         write_schema(tool.schema, object.key("input_schema"));
         match tool.strict {
-            true if facts.structured && tool.schema.is_some_and(is_plain) => object.key("strict").bool(true),
+            true if strict && tool.schema.is_some_and(is_taken) => object.key("strict").bool(true),
             true => lose(Setting::ToolStrict),
             false => {}
         }
         object.raw_if("cache_control", tool.cache);
     });
+}
+
+/// Whether the strict ones of the tools are as few, and as simple, as the provider takes in one request.
+fn are_few(tools: &[Tool<'_>]) -> bool {
+    let strict = || tools.iter().filter(|tool| tool.strict).filter_map(|tool| tool.schema);
+    let (optional, unions) = strict().map(burden).fold((0, 0), |(optional, unions), (more, others)| (optional + more, unions + others));
+    strict().count() <= MOST_STRICT && optional <= MOST_OPTIONAL && unions <= MOST_UNIONS
+}
+
+/// How many properties in a schema may be left out, and how many are of several types.
+fn burden(schema: Raw<'_>) -> (usize, usize) {
+    let (mut optional, mut unions) = (0, 0);
+    let (mut named, mut required) = (0, 0);
+    for (key, value) in schema.members() {
+        match (&*key, value.kind()) {
+            ("properties", Kind::Object) => named = value.members().count(),
+            ("required", Kind::Array) => required = value.items().count(),
+            ("anyOf" | "type", Kind::Array) => unions += 1,
+            _ => {}
+        }
+        let (more, others) = burden(value);
+        (optional, unions) = (optional + more, unions + others);
+    }
+    for (more, others) in schema.items().map(burden) {
+        (optional, unions) = (optional + more, unions + others);
+    }
+    (optional + named.saturating_sub(required), unions)
 }
 
 /// A schema as it was sent; one that does not say what it is of is of an object, which Anthropic wants to be told.
@@ -229,6 +262,11 @@ fn is_of_object(schema: Raw<'_>) -> bool {
     of_object && ["anyOf", "oneOf", "allOf"].iter().all(|key| schema.get(key).is_none())
 }
 
+/// Whether the provider takes a schema as one to be held to. One that does not say its type is sent with a type, and is not closed.
+fn is_taken(schema: Raw<'_>) -> bool {
+    is_plain(schema) && schema.get("type").is_some()
+}
+
 /// Whether the provider would take a schema for the model to hold to by itself: every object is closed, and nothing is asked for that it
 /// can't do.
 fn is_plain(schema: Raw<'_>) -> bool {
@@ -236,8 +274,10 @@ fn is_plain(schema: Raw<'_>) -> bool {
     for (key, value) in schema.members() {
         match &*key {
             "type" if value.kind() != Kind::Object => of_object |= value.text().contains(r#""object""#),
+            "properties" if value.kind() == Kind::Object => of_object = true,
             "additionalProperties" => closed = value.as_bool() == Some(false),
             key if value.kind() == Kind::Number && UNHEARD_OF.contains(&key) => return false,
+            "minItems" if value.as_u64().is_some_and(|least| least > 1) => return false,
             _ => {}
         }
         if !is_plain(value) {

@@ -42,12 +42,12 @@ pub(in super::super) fn read_request<'a>(root: &Field<'a, '_>, loss: &mut Loss) 
     pass_over(&body, loss)?;
     one_answer_in_text(&body)?;
     let (system, turns) = read_messages(&body.required("messages")?, loss)?;
-    let offered = read_tools(body.get("tools"), loss)?;
+    let mut offered = read_tools(body.get("tools"), loss)?;
     let request = Request {
         model,
         system,
         turns,
-        tool_choice: body.read("tool_choice", |choice| read_choice(choice, &offered))?.flatten(),
+        tool_choice: body.read("tool_choice", |choice| read_choice(choice, &mut offered))?.flatten(),
         tools: offered,
         parallel_calls: body.read("parallel_tool_calls", |field| field.bool())?,
         max_output: max_output(&body)?,

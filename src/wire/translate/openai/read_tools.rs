@@ -21,11 +21,12 @@ pub(super) fn read_tools<'a>(tools: Option<Field<'a, '_>>, loss: &mut Loss) -> R
     Ok(offered)
 }
 
-/// Reads which tool must be called, if that says anything: without tools, `none` and `auto` do not.
+/// Reads which tool must be called, if that says anything: without tools, `none` and `auto` do not. A choice of some tools leaves only
+/// those offered.
 ///
 /// # Errors
 /// 400, naming the field: also where a tool is named that is not offered.
-pub(super) fn read_choice<'a>(choice: &Field<'a, '_>, offered: &[Tool<'a>]) -> Result<Option<ToolChoice<'a>>, Refusal> {
+pub(super) fn read_choice<'a>(choice: &Field<'a, '_>, offered: &mut Vec<Tool<'a>>) -> Result<Option<ToolChoice<'a>>, Refusal> {
     let word = match choice.raw.kind() {
         Kind::String => choice.text()?,
         Kind::Object => return named_choice(choice, offered).map(Some),
@@ -72,12 +73,13 @@ fn read_schema<'a>(schema: &Field<'a, '_>) -> Result<Raw<'a>, Refusal> {
     }
 }
 
-fn named_choice<'a>(choice: &Field<'a, '_>, offered: &[Tool<'a>]) -> Result<ToolChoice<'a>, Refusal> {
+fn named_choice<'a>(choice: &Field<'a, '_>, offered: &mut Vec<Tool<'a>>) -> Result<ToolChoice<'a>, Refusal> {
     let kind = choice.required("type")?;
     let key = match &*kind.text()? {
         "function" => "function",
         "custom" => "custom",
-        _ => return Err(kind.unknown("function")),
+        "allowed_tools" => return some_choice(&choice.required("allowed_tools")?, offered),
+        _ => return Err(kind.unknown("function, allowed_tools")),
     };
     let function = choice.required(key)?;
     function.object()?;
@@ -87,6 +89,28 @@ fn named_choice<'a>(choice: &Field<'a, '_>, offered: &[Tool<'a>]) -> Result<Tool
         return Err(field.unknown("the functions in tools"));
     }
     Ok(ToolChoice::Named(name))
+}
+
+/// A choice among some of the tools.
+fn some_choice<'a>(allowed: &Field<'a, '_>, offered: &mut Vec<Tool<'a>>) -> Result<ToolChoice<'a>, Refusal> {
+    let mut names = Vec::new();
+    let tools = allowed.required("tools")?;
+    for tool in tools.items()? {
+        match named_choice(&tool, offered)? {
+            ToolChoice::Named(name) => names.push(name),
+            _ => return Err(tool.refused("must name a function")),
+        }
+    }
+    if names.is_empty() {
+        return Err(tools.refused("must not be empty"));
+    }
+    offered.retain(|tool| names.contains(&tool.name));
+    let mode = allowed.required("mode")?;
+    match &*mode.text()? {
+        "auto" => Ok(ToolChoice::Auto),
+        "required" => Ok(ToolChoice::Any),
+        _ => Err(mode.unknown("auto, required")),
+    }
 }
 
 /// A cache mark, as clients of other gateways set it in requests of this protocol.

@@ -4,10 +4,13 @@
 use crate::wire::json::{Json, Raw};
 use std::collections::HashSet;
 
+/// What a schema may not have where it is held to to the letter; the provider refuses such a one.
+const UNHEARD_OF: [&str; 9] = ["allOf", "oneOf", "not", "if", "then", "else", "patternProperties", "dependentRequired", "dependentSchemas"];
+
 /// Whether the provider could hold to it to the letter: it is an object's, and every object in it takes the properties it names and no
 /// others, and needs all of them.
 pub(super) fn is_strict(schema: Raw<'_>) -> bool {
-    schema.str_of("type").as_deref() == Some("object") && is_closed(schema)
+    schema.str_of("type").as_deref() == Some("object") && schema.get("anyOf").is_none() && is_closed(schema)
 }
 
 fn is_closed(schema: Raw<'_>) -> bool {
@@ -15,6 +18,7 @@ fn is_closed(schema: Raw<'_>) -> bool {
     let (mut properties, mut required) = (None, None);
     for (key, value) in schema.members() {
         let inside = match &*key {
+            key if UNHEARD_OF.contains(&key) => false,
             "properties" => value.members().all(|(_, property)| is_closed(property)),
             "$defs" | "definitions" => value.members().all(|(_, schema)| is_closed(schema)),
             "items" => is_closed(value),
