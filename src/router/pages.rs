@@ -2,6 +2,7 @@
 
 use crate::call::Inbound;
 use crate::http::Responder;
+use crate::live::metrics::Money;
 use crate::live::{Live, dashboard};
 use crate::proxy::pages::{Page, Pages, Visit};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ impl Pages for LivePages {
     }
 
     fn serve(&self, page: Page, visit: Visit<'_, '_>, reply: Responder<'_>) {
-        let _ = (page, visit.has_token, visit.request, visit.body, dashboard::page(), self.live.metrics().to_text());
+        let _ = (page, visit.has_token, visit.request, visit.body, dashboard::page(), self.live.metrics().to_text(&Money::default()));
         let _ = reply.send(404, [], b"");
     }
 }
