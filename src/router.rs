@@ -1,5 +1,6 @@
 //! The router: settings in, a listening address out. Puts the layers together and owns their threads.
 
+mod history;
 mod keeping;
 mod pages;
 mod visitors;

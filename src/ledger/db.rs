@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 /// The version of the schema; a larger one was made by a later release.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Marks the file as ours ("Iron" in ASCII).
 const APPLICATION: i64 = 0x4972_6f6e;
@@ -29,6 +29,9 @@ pub(super) const FOLD_WAIT: Duration = Duration::from_millis(250);
 const CHECKED_WHOLE: u64 = 8 << 20;
 
 const SCHEMA: &str = include_str!("schema.sql");
+
+/// Makes the schema of one of version 1.
+const FROM_1: &str = include_str!("schema-1-to-2.sql");
 
 /// Process (upper half) and number (lower half) of open sessions.
 static OPEN: AtomicU64 = AtomicU64::new(0);
@@ -101,12 +104,14 @@ impl Session {
         self.pragma_update(None, "journal_size_limit", 4 << 20)
     }
 
-    /// Makes the schema in an empty file; checks it in any other.
+    /// Makes the schema in an empty file, brings an earlier one up to date; checks it in any other.
     fn schema(&mut self, path: &Path) -> Result<(), Error> {
-        if self.version(path)? == 0 {
-            self.make().map_err(|error| failure(path, &error))?;
-        }
-        Ok(())
+        let made = match self.version(path)? {
+            0 => self.make(),
+            1 => self.update(),
+            _ => Ok(()),
+        };
+        made.map_err(|error| failure(path, &error))
     }
 
     fn make(&mut self) -> rusqlite::Result<()> {
@@ -121,8 +126,18 @@ impl Session {
         work.commit()
     }
 
+    fn update(&mut self) -> rusqlite::Result<()> {
+        let work = self.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have been first.
+        if number(&work, "user_version")? == 1 {
+            work.execute_batch(FROM_1)?;
+            work.pragma_update(None, "user_version", VERSION)?;
+        }
+        work.commit()
+    }
+
     /// The version of the file's schema; 0: it has none yet.
-    fn version(&self, path: &Path) -> Result<i64, Error> {
+    pub(super) fn version(&self, path: &Path) -> Result<i64, Error> {
         let read = || {
             let tables: i64 = self.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
             Ok((number(self, "application_id")?, number(self, "user_version")?, tables))

@@ -49,6 +49,18 @@ pub struct Entry {
     pub total_us: u64,
     /// Bytes of the reply.
     pub reply_bytes: u64,
+    /// The `x-request-id` that the client saw. This and what follows is not known of rows of schema 1.
+    pub request_id: Option<String>,
+    /// Body bytes of the request, where they were known before it was sent.
+    pub request_bytes: Option<u64>,
+    /// Whether client and upstream spoke different protocols.
+    pub translated: bool,
+    /// Until it left for the upstream, microseconds, to the nearest.
+    pub sent_us: Option<u64>,
+    /// Until the head of the upstream's reply had come, microseconds.
+    pub head_us: Option<u64>,
+    /// Until the last byte of the upstream's reply had come, microseconds.
+    pub received_us: Option<u64>,
 }
 
 impl Entry {

@@ -2,6 +2,7 @@
 
 use super::db::{OPEN_WAIT, Session, failure};
 use super::entry::price_line;
+use super::figures::{Digest, Earlier};
 use super::fold;
 use super::keeper::Keeper;
 use super::memory::guard;
@@ -44,6 +45,7 @@ pub struct Ledger {
     keeper: Arc<Keeper>,
     thread: Mutex<Option<JoinHandle<()>>>,
     prices: Mutex<Prices>,
+    earlier: Mutex<Option<Earlier>>,
 }
 
 /// The prices that are written down, with their keys. Found by the address of the rates, which the price beside keeps from being used anew.
@@ -58,27 +60,48 @@ impl Ledger {
     /// # Errors
     /// Damaged, not a ledger, of a later release, locked by another program for 5 s, or the disk says no. Nothing was overwritten then.
     pub fn open(path: &Path) -> Result<Arc<Self>, Error> {
+        Self::begin(path, None)
+    }
+
+    /// The same, and keeps figures of all rows beside them.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_with(path: &Path, digest: Digest) -> Result<Arc<Self>, Error> {
+        Self::begin(path, Some(digest))
+    }
+
+    fn begin(path: &Path, digest: Option<Digest>) -> Result<Arc<Self>, Error> {
         let mut session = Session::allowed().then(|| Session::writer(path, OPEN_WAIT)).transpose()?;
         let path = resolved(path)?;
         if let Some(session) = &mut session {
             session.check(&path)?;
             fold::replay(session, &path)?;
         }
-        let keeper = Arc::new(Keeper::new(&path)?);
+        let keeper = Arc::new(Keeper::new(&path, digest)?);
+        let mut earlier = None;
         if let Some(session) = &mut session {
             fold::adopt(session, &path, &keeper.run)?;
+            // Before this run's first row can be in.
+            earlier = Some(Earlier::read(session, &path)?);
         }
         let thread = session.map(|session| fold_thread(&keeper, session)).transpose()?;
         if thread.is_none() {
             keeper.over();
             log::warn!("ledger {}: this process was forked from one that was writing to it; rows wait in a journal", path.display());
         }
-        Ok(Arc::new(Self { keeper, thread: Mutex::new(thread), prices: Mutex::default() }))
+        Ok(Arc::new(Self { keeper, thread: Mutex::new(thread), prices: Mutex::default(), earlier: Mutex::new(earlier) }))
     }
 
     /// The random name of this run, as rows have it.
     pub fn run(&self) -> &str {
         &self.keeper.run
+    }
+
+    /// What the ledger held when this run began, for whoever counts on; given out once. `None` also where SQLite can't be used.
+    pub fn earlier(&self) -> Option<Earlier> {
+        self.keeper.here().ok()?;
+        guard(&self.earlier).take()
     }
 
     /// Keeps a row together with what must be sent because of it and what is new of its lease: all of it survives, or nothing.

@@ -87,8 +87,8 @@ impl<'c> Intake<'c> {
             row: work.prepare(
                 "INSERT INTO rows (at_ms, run, serial, agent, model, provider, method, path, stream, status, ended, code, input, cache_read, \
                  cache_write_5m, cache_write_1h, input_audio, input_image, output, output_audio, output_image, reasoning, cost_nano_usd, \
-                 estimated, tier, price_id, first_byte_us, total_us, reply_bytes) \
-                 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                 estimated, tier, price_id, first_byte_us, total_us, reply_bytes, request_id, request_bytes, translated, sent_us, head_us, \
+                 received_us) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             )?,
             price: work.prepare("INSERT OR IGNORE INTO prices (id, text) VALUES (?, ?)")?,
             item: work.prepare("INSERT OR IGNORE INTO outbox (run, kind, key, body) VALUES (?, ?, ?, ?)")?,
@@ -189,6 +189,12 @@ fn insert(statement: &mut Statement<'_>, entry: &Entry) -> rusqlite::Result<()> 
             entry.first_byte_us.map(int),
             int(entry.total_us),
             int(entry.reply_bytes),
+            entry.request_id,
+            entry.request_bytes.map(int),
+            entry.translated,
+            entry.sent_us.map(int),
+            entry.head_us.map(int),
+            entry.received_us.map(int),
         ])
         .map(drop)
 }

@@ -2,6 +2,7 @@
 
 use super::db::{FOLD_WAIT, Session};
 use super::entry;
+use super::figures::{self, Digest};
 use super::fold::{self, Folded, GROUP};
 use super::journal::{Ending, Id, Journal, MAX_WAITING, TURN_AT};
 use super::memory::guard;
@@ -23,6 +24,9 @@ const IDLE: Duration = Duration::from_secs(2);
 /// The longest pause after a failure.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
+/// Rows that a stop leaves for the next start to count.
+const FEW: u64 = 250;
+
 /// What is tried when the disk was full: two blocks.
 const PROBE: usize = 8 << 10;
 
@@ -31,6 +35,7 @@ pub(super) struct Keeper {
     pub(super) path: PathBuf,
     pub(super) run: String,
     process: u32,
+    digest: Option<Digest>,
     desk: Mutex<Desk>,
     /// Something lies on the desk.
     wake: Condvar,
@@ -80,7 +85,7 @@ impl Desk {
 
 impl Keeper {
     /// Makes the run's first journal.
-    pub(super) fn new(path: &Path) -> Result<Self, Error> {
+    pub(super) fn new(path: &Path, digest: Option<Digest>) -> Result<Self, Error> {
         let (run, journal) = first_journal(path).map_err(|source| Error::Io { what: format!("journal of {}", path.display()), source })?;
         let desk = Desk {
             journal,
@@ -95,7 +100,7 @@ impl Keeper {
             over: false,
         };
         let (wake, told) = (Condvar::new(), Condvar::new());
-        Ok(Self { path: path.into(), run, process: std::process::id(), desk: Mutex::new(desk), wake, told })
+        Ok(Self { path: path.into(), run, process: std::process::id(), digest, desk: Mutex::new(desk), wake, told })
     }
 
     /// Whether this is the process that opened it.
@@ -213,6 +218,7 @@ impl Keeper {
     /// The fold thread's life.
     pub(super) fn keep(&self, session: Session) {
         let mut folder = Folder { keeper: self, session: Some(session), older: VecDeque::new(), reader: None };
+        folder.digest_what_is_there();
         while let Some(to) = folder.wait() {
             let outcome = folder.round(to);
             if folder.account(outcome) {
@@ -311,6 +317,7 @@ impl Folder<'_> {
         }
         let Some(reader) = &self.reader else { return Err(Error::Stopped) };
         let folded = fold::fold(session, &keeper.path, &id, reader, to.bytes)?;
+        self.digest(GROUP);
         Ok(Round { folded, number: id.number, to })
     }
 
@@ -354,8 +361,29 @@ impl Folder<'_> {
     /// Everything is in: the journal is not needed any more.
     fn finish(&mut self, folded: &Folded) {
         let path = guard(&self.keeper.desk).journal.path.clone();
+        self.digest(FEW);
         self.session = None;
         fold::remove(&path, folded);
+    }
+
+    /// Brings the figures up to date where so many rows are behind them; whether more rows may be. What fails is done in a later round: the
+    /// rows are in.
+    fn digest(&mut self, least: u64) -> bool {
+        let (Some(session), Some(digest)) = (&mut self.session, self.keeper.digest) else { return false };
+        figures::catch_up(session, digest, least).unwrap_or_else(|error| {
+            log::debug!("ledger {}: figures wait: {error}", self.keeper.path.display());
+            false
+        })
+    }
+
+    /// The same for rows that were there before this run, as long as nothing else is to be done.
+    fn digest_what_is_there(&mut self) {
+        while self.digest(GROUP) {
+            let desk = guard(&self.keeper.desk);
+            if desk.closed.is_some() || desk.wanted || desk.waiting() > 0 {
+                return;
+            }
+        }
     }
 
     /// Lets appends go to a new journal. Where none can be made, the old one grows on.
@@ -397,7 +425,7 @@ mod tests {
     #[test]
     fn in_a_forked_child_every_call_is_an_error_and_no_lock_is_taken() {
         let dir = sample::dir();
-        let mut keeper = Keeper::new(&dir.path().join("l.db")).expect("a journal");
+        let mut keeper = Keeper::new(&dir.path().join("l.db"), None).expect("a journal");
         keeper.process += 1;
         // Somebody had it when the process was forked, and is not there any more.
         let held = guard(&keeper.desk);
@@ -413,7 +441,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_until_there_is_room_again() {
         let dir = sample::dir();
-        let keeper = Keeper::new(&dir.path().join("l.db")).expect("a journal");
+        let keeper = Keeper::new(&dir.path().join("l.db"), None).expect("a journal");
         guard(&keeper.desk).journal.room = Some(100);
         keeper.ready().expect("not known yet");
         let error = (1..10).find_map(|serial| keeper.append(&mut frame(serial)).err()).expect("100 bytes are few").to_string();
@@ -427,7 +455,7 @@ mod tests {
     #[test]
     fn rows_are_refused_when_too_many_wait() {
         let dir = sample::dir();
-        let keeper = Keeper::new(&dir.path().join("l.db")).expect("a journal");
+        let keeper = Keeper::new(&dir.path().join("l.db"), None).expect("a journal");
         guard(&keeper.desk).older.bytes = MAX_WAITING - 200;
         keeper.append(&mut frame(1)).expect("the last one");
         guard(&keeper.desk).stuck = Some("locked by another program".into());

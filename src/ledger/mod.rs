@@ -8,13 +8,19 @@
 //! While SQLite can't be written to (locked, disk full), rows wait in the journal, 64 MiB of them at most. When the journal itself can't be
 //! written to, `record` says so, and `ready` until there is room again; nothing half-written is ever read.
 //!
+//! Figures over all rows are kept beside them, at most a thousand or two rows behind ([`Earlier`]): a start counts only those.
+//!
 //! Files: `LEDGER` (with SQLite's `-wal` and `-shm`), and `LEDGER.RUN.NUMBER.rows` while a run lives; all 0600. Several processes may keep
 //! their rows in one ledger at once. Nothing is ever deleted from it.
 
 #[cfg(feature = "ledger")]
+mod back;
+#[cfg(feature = "ledger")]
 mod db;
 #[cfg(feature = "ledger")]
 mod entry;
+#[cfg(feature = "ledger")]
+mod figures;
 #[cfg(feature = "ledger")]
 mod file;
 #[cfg(feature = "ledger")]
@@ -33,6 +39,8 @@ mod sample;
 
 #[cfg(feature = "ledger")]
 pub use entry::Entry;
+#[cfg(feature = "ledger")]
+pub use figures::{Digest, Earlier};
 #[cfg(feature = "ledger")]
 pub use file::Ledger;
 pub use memory::{MAX_ITEMS, MAX_ROWS, Memory, MemoryOutbox};

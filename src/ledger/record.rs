@@ -16,7 +16,8 @@ use crate::outbox::{Item, ItemKind, SavedLease};
 use crate::row::Row;
 use std::time::Duration;
 
-/// How a journal begins; its number changes when the parts do.
+/// How a journal begins; its number changes when parts do that there are. A part that is new only makes the journal one of a later release to
+/// those who do not know it.
 pub(super) const MAGIC: &[u8] = b"iron-runtime journal 1\n";
 
 /// Bytes before a payload.
@@ -34,6 +35,9 @@ const MAX_PATH: usize = 512;
 /// Bytes kept of any other name.
 const MAX_NAME: usize = 256;
 
+/// Bytes kept of a request's id.
+const MAX_ID: usize = 64;
+
 const FILLER: u8 = 0;
 const PRICE: u8 = 1;
 const ROW: u8 = 2;
@@ -41,6 +45,7 @@ const ITEM: u8 = 3;
 const DONE: u8 = 4;
 const LEASE: u8 = 5;
 const LEASE_CLOSED: u8 = 6;
+const MORE: u8 = 7;
 
 /// What a frame tells, one thing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +105,21 @@ impl Frame {
         self.perhaps(outcome.first_byte, |frame, time| frame.number(micros(time)));
         self.number(micros(outcome.total));
         self.number(signed(outcome.reply_bytes));
+        self.more(row);
+    }
+
+    /// What rows had not from the beginning: a part of its own behind the row's.
+    fn more(&mut self, row: &Row) {
+        let stages = &row.outcome.stages;
+        self.0.push(MORE);
+        self.perhaps(row.request_id.as_deref(), |frame, id| frame.text(cut(id, MAX_ID)));
+        self.perhaps(row.info.request_bytes, |frame, bytes| frame.number(signed(bytes)));
+        self.0.push(row.info.translated.into());
+        // The others are cut off; what they are used for are differences. This one is used as it is.
+        let sent = stages.sent.map(|sent| sent.saturating_add(Duration::from_nanos(500)));
+        for stage in [sent, stages.head, stages.received] {
+            self.perhaps(stage, |frame, time| frame.number(micros(time)));
+        }
     }
 
     /// Something to be sent.
@@ -212,6 +232,11 @@ pub(super) fn parts(payload: &[u8], run: &str) -> Option<Vec<Part>> {
             FILLER => continue,
             PRICE => Part::Price(input.number()?.cast_signed(), input.text()?),
             ROW => Part::Row(Box::new(input.row(run)?)),
+            MORE => {
+                let Some(Part::Row(entry)) = parts.last_mut() else { return None };
+                input.more(entry)?;
+                continue;
+            }
             ITEM => Part::Item(Item { kind: ItemKind::from_word(&input.text()?)?, key: input.text()?, body: input.text()? }),
             DONE => Part::Done(input.text()?),
             LEASE => Part::Lease(input.lease()?),
@@ -281,7 +306,18 @@ impl Input<'_> {
             first_byte_us: self.perhaps(Self::number)?,
             total_us: self.number()?,
             reply_bytes: self.number()?,
+            ..Entry::default()
         })
+    }
+
+    fn more(&mut self, entry: &mut Entry) -> Option<()> {
+        entry.request_id = self.perhaps(Self::text)?;
+        entry.request_bytes = self.perhaps(Self::number)?;
+        entry.translated = self.byte()? != 0;
+        entry.sent_us = self.perhaps(Self::number)?;
+        entry.head_us = self.perhaps(Self::number)?;
+        entry.received_us = self.perhaps(Self::number)?;
+        Some(())
     }
 
     fn usage(&mut self) -> Option<Usage> {

@@ -26,6 +26,12 @@ const COLUMNS: &str = "id, at_ms, run, serial, agent, model, provider, method, p
     cache_write_5m, cache_write_1h, input_audio, input_image, output, output_audio, output_image, reasoning, cost_nano_usd, estimated, tier, \
     price_id, first_byte_us, total_us, reply_bytes";
 
+/// What rows have since schema 2.
+const MORE: &str = "request_id, request_bytes, translated, sent_us, head_us, received_us";
+
+/// The same of an earlier schema.
+const NO_MORE: &str = "NULL, NULL, NULL, NULL, NULL, NULL";
+
 const SUMMED: &str = "at_ms, model, provider, agent, ended, status, \
     coalesce(input + cache_read + cache_write_5m + cache_write_1h + input_audio + input_image, 0), \
     coalesce(output + output_audio + output_image, 0), coalesce(cost_nano_usd, 0)";
@@ -94,6 +100,8 @@ pub struct Report {
     session: Session,
     /// The journals, and how far the snapshot has them.
     journals: Vec<(Id, File, u64)>,
+    /// [`MORE`], as far as this file has it.
+    more: &'static str,
 }
 
 impl Report {
@@ -119,7 +127,8 @@ impl Report {
         }
         // With no journal to ask for, this takes the snapshot.
         session.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(sql)?;
-        Ok(Self { path, session, journals })
+        let more = if session.version(&path)? < 2 { NO_MORE } else { MORE };
+        Ok(Self { path, session, journals, more })
     }
 
     /// Sums over the rows that the filter takes. Memory does not grow with their number.
@@ -225,10 +234,12 @@ impl Report {
     }
 
     fn page(&self, filter: &Filter, before: (i64, i64)) -> rusqlite::Result<VecDeque<(i64, Entry)>> {
+        let more = self.more;
         let (condition, mut values) = filter.condition();
         values.extend([before.0, before.1].map(Value::Integer));
-        let sql =
-            format!("SELECT {COLUMNS} FROM rows WHERE {condition} AND (at_ms, id) < (?, ?) ORDER BY at_ms DESC, id DESC LIMIT {PAGE}");
+        let sql = format!(
+            "SELECT {COLUMNS}, {more} FROM rows WHERE {condition} AND (at_ms, id) < (?, ?) ORDER BY at_ms DESC, id DESC LIMIT {PAGE}"
+        );
         let mut statement = self.session.prepare(&sql)?;
         statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, whole(row)?)))?.collect()
     }
@@ -326,7 +337,7 @@ fn text<'r>(row: &'r SqlRow<'_>, column: usize) -> rusqlite::Result<Option<&'r s
     Ok(row.get_ref(column)?.as_str_or_null()?)
 }
 
-/// The columns of [`COLUMNS`].
+/// The columns of [`COLUMNS`] and [`MORE`].
 fn whole(row: &SqlRow<'_>) -> rusqlite::Result<Entry> {
     let number = |column| row.get::<_, Option<i64>>(column).map(|number| number.map(|number| number.max(0).cast_unsigned()));
     let mut classes = [0; 10];
@@ -354,5 +365,11 @@ fn whole(row: &SqlRow<'_>) -> rusqlite::Result<Entry> {
         first_byte_us: number(27)?,
         total_us: unsigned(row, 28)?,
         reply_bytes: unsigned(row, 29)?,
+        request_id: row.get(30)?,
+        request_bytes: number(31)?,
+        translated: row.get::<_, Option<bool>>(32)?.unwrap_or(false),
+        sent_us: number(33)?,
+        head_us: number(34)?,
+        received_us: number(35)?,
     })
 }

@@ -32,7 +32,13 @@ CREATE TABLE rows (
     price_id INTEGER,               -- prices.id
     first_byte_us INTEGER,
     total_us INTEGER NOT NULL,
-    reply_bytes INTEGER NOT NULL
+    reply_bytes INTEGER NOT NULL,
+    request_id TEXT,
+    request_bytes INTEGER,
+    translated INTEGER,             -- NULL, here and below: the row is older than schema 2
+    sent_us INTEGER,
+    head_us INTEGER,
+    received_us INTEGER
 );
 
 -- Sums of spending since a time, and an agent's, come from this index alone.
@@ -70,4 +76,11 @@ CREATE TABLE leases (
     token_hash TEXT NOT NULL,
     granted_micro INTEGER NOT NULL,
     spent_micro INTEGER NOT NULL
+);
+
+-- Figures of all rows up to one of them, so that a start need not count them anew: one row, or none yet.
+CREATE TABLE figures (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    upto INTEGER NOT NULL,          -- rows.id
+    text TEXT NOT NULL
 );

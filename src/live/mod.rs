@@ -6,7 +6,7 @@
 
 pub(crate) mod dashboard;
 mod hub;
-pub(crate) mod metrics;
+pub mod metrics;
 mod ring;
 mod seat;
 mod socket;

@@ -35,7 +35,7 @@ impl Keeping {
         match &config.state {
             None => Ok(Self::Memory(Arc::new(Memory::new()))),
             #[cfg(feature = "ledger")]
-            Some(path) => Ok(Self::File(Ledger::open(path)?)),
+            Some(path) => Ok(Self::File(Ledger::open_with(path, super::history::digest)?)),
             #[cfg(not(feature = "ledger"))]
             Some(path) => Err(Error::Config(format!("state {}: this build has no ledger (cargo feature `ledger`)", path.display()))),
         }
