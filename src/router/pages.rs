@@ -15,6 +15,11 @@ impl LivePages {
     pub(super) fn new(live: Arc<Live>) -> Self {
         Self { live }
     }
+
+    /// The dashboard's address with a token that works once.
+    pub(super) fn one_time_address(&self) -> String {
+        String::new()
+    }
 }
 
 impl Pages for LivePages {
