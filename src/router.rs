@@ -2,6 +2,7 @@
 
 mod keeping;
 mod pages;
+mod visitors;
 
 use crate::call::Protocol;
 use crate::config::{Agent, Config, Control, Key, Listener, Upstream};
@@ -93,9 +94,10 @@ impl LlmRouter {
         let purse = Arc::new(Purse::new(state, config.spending.wait));
         let agents = config.agents.clone();
         let live = Live::start(false)?;
-        let pages = Arc::new(LivePages::new(live.clone()));
         let store = Store { books: keeping.books(), outbox: keeping.outbox(), leases: keeping.lease_store() };
-        let proxy = Arc::new(Proxy::new(config, rules, prices, purse, store, Stage { audience: live.clone(), pages: pages.clone() })?);
+        let pages = Arc::new(LivePages::new(live.clone(), purse.clone(), token.clone()));
+        let stage = Stage { audience: live.clone(), pages: pages.clone() };
+        let proxy = Arc::new(Proxy::new(config, rules, prices, purse, store, stage)?);
         if let Some(Err(refused)) = proxy.keys().map(|keys| keys.get()) {
             log::warn!("{}", refused.message);
         }
@@ -105,6 +107,7 @@ impl LlmRouter {
             Listener::TinyHttp => Front::Tiny(TinyServer::start(listener, limits, proxy.clone()).map_err(bind)?),
         };
         let port = front.port();
+        pages.listens_at(address(&host, port));
         let started = Event::RouterStarted { at: tell::now(), port };
         tell::log(&started);
         live.tell(started);
@@ -153,15 +156,7 @@ impl LlmRouter {
 
     /// Where it listens, as a client on this machine reaches it.
     fn address(&self) -> String {
-        let host = match self.host.as_str() {
-            "0.0.0.0" | "localhost" | "::" => "127.0.0.1",
-            host => host,
-        };
-        if host.contains(':') {
-            format!("http://[{}]:{}", host.trim_matches(['[', ']']), self.port)
-        } else {
-            format!("http://{host}:{}", self.port)
-        }
+        address(&self.host, self.port)
     }
 
     /// What clients must send.
@@ -252,7 +247,7 @@ impl LlmRouter {
 
     /// What `/metrics` says, in Prometheus' text format; also after [`LlmRouter::shutdown`].
     pub fn metrics_text(&self) -> String {
-        self.live.metrics().to_text()
+        self.pages.metrics_text()
     }
 
     /// What the agent of this name sends as its API key; `None`: no such agent.
@@ -378,6 +373,15 @@ pub fn random_token() -> Result<Secret, Error> {
         token.push_str(&format!("{byte:02x}"));
     }
     Ok(Secret::new(token))
+}
+
+/// Where a router on this host and port listens, as a client on this machine reaches it.
+fn address(host: &str, port: u16) -> String {
+    let host = match host {
+        "0.0.0.0" | "localhost" | "::" => "127.0.0.1",
+        host => host,
+    };
+    if host.contains(':') { format!("http://[{}]:{port}", host.trim_matches(['[', ']'])) } else { format!("http://{host}:{port}") }
 }
 
 fn server_limits(config: &Config) -> ServerLimits {

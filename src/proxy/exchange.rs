@@ -539,7 +539,7 @@ impl Proxy {
                 reply.send(200, [JSON], stats.to_string().as_bytes())
             }
             OwnPage::Live(page) => {
-                let has_token = policy::access(&self.rules, request, true).is_ok();
+                let has_token = matches!(policy::access(&self.rules, request, true), Ok(None));
                 self.pages.serve(*page, Visit { request, has_token, body }, reply);
                 Ok(())
             }

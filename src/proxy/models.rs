@@ -10,7 +10,7 @@ use crate::call::{Outbound, Protocol, Reason, Refusal, UpstreamId};
 use crate::config::{Config, Upstream};
 use crate::http::Client;
 use crate::wire::refusal::{self, Rendered};
-use crate::wire::route::Target;
+use crate::wire::route::{Target, percent_decoded};
 use crate::wire::translate::{self, Garbled, ModelList, Plan};
 use std::fmt::Write;
 use std::io::{ErrorKind, Read};
@@ -54,7 +54,7 @@ pub(super) fn wanted<'a>(method: &str, target: &Target<'a>) -> Option<Wanted<'a>
         return Some(Wanted::List);
     }
     let segment = rest.strip_prefix('/')?;
-    Some(Wanted::One { segment, id: decoded(segment)? })
+    Some(Wanted::One { segment, id: percent_decoded(segment)? })
 }
 
 /// The upstreams whose lists make the answer; `None`: there is one at most, and it speaks the asker's protocol.
@@ -317,18 +317,6 @@ fn encode(text: &str, out: &mut String) {
             let _ = write!(out, "%{byte:02X}");
         }
     }
-}
-
-/// The text without its percent-encoding; `None`: it is no UTF-8.
-fn decoded(text: &str) -> Option<String> {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let (hex, rest) = part.split_at_checked(2).filter(|(hex, _)| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(hex, 16).ok()?);
-        bytes.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// A name as it may stand in a header field.

@@ -1,35 +1,167 @@
 //! The pages that show what happens: who may see them, and what they are.
 
-use crate::call::Inbound;
-use crate::http::Responder;
+use super::visitors::Visitors;
+use crate::call::{Inbound, Protocol, Reason, Refusal};
+use crate::http::{Body, Responder};
 use crate::live::{Live, dashboard};
 use crate::proxy::pages::{Page, Pages, Visit};
-use std::sync::Arc;
+use crate::proxy::purse::Purse;
+use crate::secret::Secret;
+use crate::wire::{refusal, route};
+use std::sync::{Arc, OnceLock};
+use tungstenite::handshake::derive_accept_key;
+
+/// Bytes of a form.
+const MAX_FORM: u64 = 4 << 10;
+
+const HTML: (&str, &[u8]) = ("content-type", b"text/html; charset=utf-8");
+const NO_STORE: (&str, &[u8]) = ("cache-control", b"no-store");
+
+/// What every page of the dashboard is sent with.
+const GUARDS: [(&str, &[u8]); 4] =
+    [("referrer-policy", b"no-referrer"), ("x-content-type-options", b"nosniff"), ("x-frame-options", b"DENY"), NO_STORE];
 
 /// Makes the pages.
 pub(super) struct LivePages {
     live: Arc<Live>,
+    purse: Arc<Purse>,
+    /// The client token: what the form of the dashboard asks for.
+    token: Secret,
+    visitors: Visitors,
+    /// `http://HOST:PORT`, once that is known.
+    address: OnceLock<String>,
 }
 
 impl LivePages {
-    pub(super) fn new(live: Arc<Live>) -> Self {
-        Self { live }
+    pub(super) fn new(live: Arc<Live>, purse: Arc<Purse>, token: Secret) -> Self {
+        Self { live, purse, token, visitors: Visitors::default(), address: OnceLock::new() }
     }
 
-    /// The dashboard's address with a token that works once.
+    /// The router listens at this address.
+    pub(super) fn listens_at(&self, address: String) {
+        let _ = self.address.set(address);
+    }
+
+    /// The dashboard's address with a token that opens it once; without random numbers the bare address, where the page asks.
     pub(super) fn one_time_address(&self) -> String {
-        String::new()
+        let address = self.address.get().map(String::as_str).unwrap_or_default();
+        match self.visitors.invite() {
+            Ok(token) => format!("{address}/dashboard?token={}", token.expose()),
+            Err(_) => format!("{address}/dashboard"),
+        }
+    }
+
+    /// The page, the form that asks for the token, or a cookie and the way to the page.
+    fn dashboard(&self, visit: Visit<'_, '_>, reply: Responder<'_>) -> std::io::Result<()> {
+        let target = visit.request.target;
+        let invited = target.split_once('?').and_then(|(_, query)| route::form_field(query, "token"));
+        if let Some(token) = invited {
+            return match self.visitors.enter(&token) {
+                Some(cookie) => to_the_page(reply, Some(&cookie)),
+                // The address is no secret any more, and none to keep.
+                None if self.visitors.knows(visit.request) => to_the_page(reply, None),
+                None => self.form(reply, true),
+            };
+        }
+        if visit.request.method == "POST" {
+            let given = form_token(visit.body);
+            return match self.visitors.welcome() {
+                Ok(cookie) if given.is_some_and(|given| self.token.matches(given.as_bytes())) => to_the_page(reply, Some(&cookie)),
+                _ => self.form(reply, true),
+            };
+        }
+        if visit.has_token || self.visitors.knows(visit.request) {
+            let csp: (&str, &[u8]) = ("content-security-policy", dashboard::csp().as_bytes());
+            return reply.send(200, GUARDS.into_iter().chain([HTML, csp]), dashboard::page().as_bytes());
+        }
+        self.form(reply, false)
+    }
+
+    /// The form; `refused`: what was given is not the token.
+    fn form(&self, reply: Responder<'_>, refused: bool) -> std::io::Result<()> {
+        let csp: (&str, &[u8]) = ("content-security-policy", dashboard::csp().as_bytes());
+        reply.send(401, GUARDS.into_iter().chain([HTML, csp]), dashboard::login(refused).as_bytes())
+    }
+
+    /// Hands the connection to the broadcast thread.
+    fn events(&self, visit: &Visit<'_, '_>, reply: Responder<'_>) -> std::io::Result<()> {
+        let fields = &visit.request.headers;
+        let is_websocket = fields.text("upgrade").is_some_and(|name| name.eq_ignore_ascii_case("websocket"));
+        let (true, Some("13"), Some(key)) = (is_websocket, fields.text("sec-websocket-version"), fields.get("sec-websocket-key")) else {
+            let message = "/events is a WebSocket: connect with one (ws://…/events, version 13), and the client token";
+            let refused = Refusal::new(Reason::Invalid("upgrade_required"), message);
+            return send_refusal(reply, &refused, 426, [("upgrade", &b"websocket"[..]), ("sec-websocket-version", b"13")]);
+        };
+        let query = visit.request.target.split_once('?').map(|(_, query)| query).unwrap_or_default();
+        let since = route::form_field(query, "since").and_then(|since| since.parse().ok());
+        let accept = derive_accept_key(key);
+        let (socket, read_ahead) = reply.upgrade([("Upgrade", &b"websocket"[..]), ("Sec-WebSocket-Accept", accept.as_bytes())])?;
+        self.live.join(socket, read_ahead, since);
+        Ok(())
     }
 }
 
 impl Pages for LivePages {
     fn admits(&self, request: &Inbound<'_>) -> bool {
-        let _ = request;
-        false
+        self.visitors.knows(request)
     }
 
     fn serve(&self, page: Page, visit: Visit<'_, '_>, reply: Responder<'_>) {
-        let _ = (page, visit.has_token, visit.request, visit.body, dashboard::page(), self.live.metrics().to_text());
-        let _ = reply.send(404, [], b"");
+        let sent = match page {
+            Page::Dashboard => self.dashboard(visit, reply),
+            _ if !visit.has_token && !self.visitors.knows(visit.request) => {
+                let message = "the router's own client token sees this page, an agent's does not";
+                let refused = Refusal::new(Reason::Unauthorized, message);
+                send_refusal(reply, &refused, 401, [])
+            }
+            Page::Events => self.events(&visit, reply),
+            Page::Metrics => {
+                let kind: (&str, &[u8]) = ("content-type", b"text/plain; version=0.0.4; charset=utf-8");
+                reply.send(200, [kind, NO_STORE], self.metrics_text().as_bytes())
+            }
+            Page::History => {
+                reply.send(200, [("content-type", &b"application/json"[..]), NO_STORE], self.history(visit.request).as_bytes())
+            }
+        };
+        if let Err(fault) = sent {
+            log::debug!("client gone: {fault}");
+        }
     }
+}
+
+impl LivePages {
+    /// The figures for Prometheus.
+    pub(super) fn metrics_text(&self) -> String {
+        let _ = &self.purse;
+        self.live.metrics().to_text()
+    }
+
+    fn history(&self, request: &Inbound<'_>) -> String {
+        let _ = request;
+        r#"{"calls":[],"more":false}"#.into()
+    }
+}
+
+/// Sends a browser to the bare address of the page: no token stays in its history or goes to anybody as a referrer.
+fn to_the_page(reply: Responder<'_>, cookie: Option<&str>) -> std::io::Result<()> {
+    let cookie = cookie.map(|cookie| ("set-cookie", cookie.as_bytes()));
+    reply.send(303, GUARDS.into_iter().chain([("location", &b"/dashboard"[..])]).chain(cookie), b"")
+}
+
+/// The field `token` of a form.
+fn form_token(body: &mut Body<'_>) -> Option<String> {
+    let mut form = Vec::new();
+    body.read_all(MAX_FORM, &mut form).ok()?;
+    route::form_field(std::str::from_utf8(&form).ok()?, "token")
+}
+
+fn send_refusal<const N: usize>(
+    reply: Responder<'_>,
+    refused: &Refusal,
+    status: u16,
+    more: [(&'static str, &'static [u8]); N],
+) -> std::io::Result<()> {
+    let rendered = refusal::render(refused, Protocol::OpenAi);
+    let fields = rendered.headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+    reply.send(status, fields.chain(more), &rendered.body)
 }

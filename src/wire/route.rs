@@ -112,6 +112,25 @@ fn is_uri_text(text: &str, query: bool) -> bool {
     })
 }
 
+/// The text without its percent-encoding; `None`: it is no UTF-8, or a `%` without its two digits.
+pub fn percent_decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (hex, rest) = part.split_at_checked(2).filter(|(hex, _)| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(hex, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The value of a field in a query or in a form (`application/x-www-form-urlencoded`).
+pub fn form_field(form: &str, name: &str) -> Option<String> {
+    let mut pairs = form.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    percent_decoded(&value.replace('+', " "))
+}
+
 /// `.` or `..`, each dot plain or percent-encoded.
 fn is_dot_segment(segment: &str) -> bool {
     if segment.len() > 6 || !segment.starts_with(['.', '%']) {
@@ -447,6 +466,21 @@ mod tests {
             (&three[1..], CHAT, Some("who"), false, Err(Reason::Invalid("unroutable"))),
         ] {
             assert_eq!(routed(upstreams, path, model, version), to.map(String::from), "{path} {model:?}");
+        }
+    }
+
+    #[test]
+    fn fields_of_forms() {
+        for (form, value) in [
+            ("token=a%2Bb+c", Some("a+b c")),
+            ("x=1&token=", Some("")),
+            ("token", Some("")),
+            ("token=%zz", None),
+            ("token=%ff", None),
+            ("tokens=1", None),
+            ("", None),
+        ] {
+            assert_eq!(form_field(form, "token").as_deref(), value, "{form}");
         }
     }
 
