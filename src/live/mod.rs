@@ -1,5 +1,5 @@
 //! What happens, shown while it happens: the last events in a ring ([`ring`]), one thread that sends them to whoever subscribed ([`hub`],
-//! [`socket`], [`subscription`]), figures for Prometheus ([`metrics`]), the page for people ([`dashboard`]).
+//! [`socket`], [`subscription`], at most so many of them: [`seat`]), figures for Prometheus ([`metrics`]), the page for people ([`dashboard`]).
 //!
 //! A request's thread pays for two short locks and, if somebody listens, one wake-up; it never waits for a subscriber, and what a
 //! subscriber can't take in time is counted and told to him as a gap.
@@ -8,6 +8,7 @@ pub(crate) mod dashboard;
 mod hub;
 pub(crate) mod metrics;
 mod ring;
+mod seat;
 mod socket;
 mod subscription;
 
@@ -15,6 +16,7 @@ pub use subscription::{Subscription, Told};
 
 use crate::error::Error;
 use crate::event::{Audience, Event};
+use crate::wire::news::Hello;
 use hub::Hub;
 use metrics::Metrics;
 use ring::Ring;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 pub const RING_EVENTS: usize = 4096;
 
 /// The live view of one router.
-pub(crate) struct Live {
+pub struct Live {
     ring: Arc<Ring>,
     hub: Hub,
     metrics: Metrics,
@@ -37,20 +39,25 @@ impl Live {
     ///
     /// # Errors
     /// The thread can't be started.
-    pub(crate) fn start(capture: bool) -> Result<Arc<Self>, Error> {
+    pub fn start(capture: bool) -> Result<Arc<Self>, Error> {
         let ring = Arc::new(Ring::new(RING_EVENTS));
         let hub = Hub::start(ring.clone())?;
         Ok(Arc::new(Self { ring, hub, metrics: Metrics::default(), capture }))
     }
 
+    /// What subscribers are told about the router when they come; the first word counts.
+    pub fn introduce(&self, hello: Hello) {
+        self.hub.introduce(hello);
+    }
+
     /// The events from `since` on (a sequence number that was seen; `None`: from now on), as far as the ring still has them, then all
     /// that follow.
-    pub(crate) fn subscribe(&self, since: Option<u64>) -> Subscription {
+    pub fn subscribe(&self, since: Option<u64>) -> Subscription {
         self.hub.subscribe(since)
     }
 
     /// The same for a WebSocket whose handshake is done; `read_ahead` are bytes that came behind its head.
-    pub(crate) fn join(&self, socket: TcpStream, read_ahead: Vec<u8>, since: Option<u64>) {
+    pub fn join(&self, socket: TcpStream, read_ahead: Vec<u8>, since: Option<u64>) {
         self.hub.join(socket, read_ahead, since);
     }
 
@@ -60,14 +67,14 @@ impl Live {
     }
 
     /// Puts events of an earlier run into the ring, the oldest first.
-    pub(crate) fn replay(&self, events: impl IntoIterator<Item = Event>) {
+    pub fn replay(&self, events: impl IntoIterator<Item = Event>) {
         for event in events {
             self.ring.push(event);
         }
     }
 
     /// Sends what is left, closes every subscription and ends the thread.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.hub.stop();
     }
 }
