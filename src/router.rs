@@ -12,7 +12,7 @@ use crate::event::{Audience, Event};
 #[cfg(feature = "tiny_http")]
 use crate::http::TinyServer;
 use crate::http::{Server, ServerLimits};
-use crate::live::Live;
+use crate::live::{Live, Subscription};
 use crate::money::NanoUsd;
 use crate::policy::{self, AccessRules, Prices, State, Stats};
 use crate::proxy::exchange::{Proxy, Stage, Store};
@@ -211,6 +211,44 @@ impl LlmRouter {
     /// [`Report`](crate::ledger::Report) instead, and this is empty.
     pub fn last_rows(&self, limit: usize) -> Vec<Arc<Row>> {
         self.keeping.last_rows(limit)
+    }
+
+    /// What happens, as it happens. `since`: from behind this number on, as far as the last 4,096 events reach back (0: all of them);
+    /// `None`: from now on. Who is too slow is told so by [`Told::Gap`](crate::live::Told::Gap) and never waited for. When the router
+    /// stops, the subscription ends behind its last event.
+    ///
+    /// ```
+    /// use iron_runtime::live::Told;
+    /// use iron_runtime::{Config, LlmRouter, Secret, Upstream};
+    /// let mut config = Config::default();
+    /// config.upstreams.push(Upstream::openai("https://api.openai.com".parse()?, Secret::new("sk-proj-example")));
+    /// let mut router = LlmRouter::start(config)?;
+    /// let events = router.events(Some(0));
+    /// router.shutdown();
+    /// let names = events.map(|told| match told {
+    ///     Told::Event(event) => event.event.name(),
+    ///     Told::Gap(_) => "gap",
+    /// });
+    /// assert_eq!(names.collect::<Vec<_>>(), ["router_started", "router_stopped"]);
+    /// # Ok::<(), iron_runtime::Error>(())
+    /// ```
+    pub fn events(&self, since: Option<u64>) -> Subscription {
+        self.live.subscribe(since)
+    }
+
+    /// The dashboard's address for a browser. It lets in whoever opens it first, once: every call gives another address.
+    pub fn dashboard_url(&self) -> String {
+        self.pages.one_time_address()
+    }
+
+    /// `http://127.0.0.1:{port}/metrics`, for Prometheus, which must send [`LlmRouter::api_key`] as its bearer token.
+    pub fn metrics_url(&self) -> String {
+        format!("{}/metrics", self.address())
+    }
+
+    /// What `/metrics` says, in Prometheus' text format; also after [`LlmRouter::shutdown`].
+    pub fn metrics_text(&self) -> String {
+        self.pages.metrics_text()
     }
 
     /// What the agent of this name sends as its API key; `None`: no such agent.

@@ -4,10 +4,14 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Callable, Literal, Mapping, NoReturn, Sequence, final
 
+from iron_runtime._events import Listener
+
 __all__ = [
+    "Events",
     "LlmRouter",
     "__version__",
     "_end",
+    "_end_events",
     "_next_log_lines",
     "_run_command",
     "_set_log_level",
@@ -195,6 +199,75 @@ class LlmRouter:
     def total_spent(self) -> float:
         """What the calls of this router have cost so far, in US dollars; also after ``stop()``."""
 
+    @property
+    def dashboard_url(self) -> str:
+        """The dashboard's address, for a browser: it lets in whoever opens it first, once. Every look at this property makes another one;
+        the last 16 are good, for ten minutes.
+        """
+
+    @property
+    def metrics_url(self) -> str:
+        """``http://127.0.0.1:{port}/metrics``: figures for Prometheus, which must send ``api_key`` as its bearer token."""
+
+    def events(self, since: int | None = None, timeout: float | None = None) -> Events:
+        """What happens in this router, as it happens: an iterator of dicts.
+
+        Every event has ``type``, ``seq`` (counts from 1 without gaps) and ``at`` (Unix milliseconds); what else it has depends on
+        ``type``: ``"llm_request_started"``, ``"llm_request_completed"``, ``"llm_request_failed"``,
+        ``"budget_threshold_reached"``, ``"ledger_failed"``, ``"router_started"``, ``"router_stopped"``. More types may come: pass
+        over those you don't know. Whoever takes events too slowly finds ``{"type": "gap", "missed": 12}`` where some were
+        dropped; the router never waits for him. It ends after ``"router_stopped"``; after ``stop()`` it is empty.
+
+        Other threads run while it waits, and may share it: each event goes to one of them. It is closed by ``close()``, at the
+        end of a ``with``, or when it is collected. In ``asyncio`` programs ask in a thread:
+        ``event = await asyncio.to_thread(next, events, None)``, with a ``timeout`` lest the program's end wait for an event.
+
+        Args:
+            since: The ``seq`` of the last event seen: those behind it come first, of the last 4,096; 0: all of these. Default:
+                what happens from now on.
+            timeout: Iteration ends when nothing has happened for so many seconds; iterating again goes on where it ended.
+                0: what is there already. Default: no limit; Ctrl-C ends the waiting.
+
+        Returns:
+            The iterator; its ``is_over`` says whether nothing will follow any more.
+
+        Raises:
+            ValueError: ``since`` is no whole number from 0 on, or ``timeout`` no number of seconds.
+            RuntimeError: In a forked child, also from the iterator. Make a router of the child's own.
+
+        Example:
+            >>> with LlmRouter(mock=True) as router:
+            ...     for event in router.events(since=0, timeout=0.5):
+            ...         print(event["type"])
+            router_started
+        """
+
+    def on_event(self, callback: Callable[[dict[str, Any]], object], since: int | None = None) -> Listener:
+        """Call a function with every event, in a thread of its own; see ``events`` for what events are.
+
+        ``stop()`` waits up to a second until the last ones have been dealt with. What the function raises is logged (logger
+        ``iron_runtime``) and ends nothing.
+
+        Args:
+            callback: What is called with each event, one at a time.
+            since: As of ``events``.
+
+        Returns:
+            A handle: ``close()``, or the end of its ``with``, ends the calls. It need not be kept.
+
+        Raises:
+            TypeError: ``callback`` can't be called.
+            ValueError: ``since`` is no whole number from 0 on.
+            RuntimeError: In a forked child.
+
+        Example:
+            >>> with LlmRouter(mock=True) as router:
+            ...     router.on_event(lambda event: print(event["type"]), since=0)
+            <iron_runtime._events.Listener ...>
+            router_started
+            router_stopped
+        """
+
     def env(self, agent: str | None = None) -> dict[str, str]:
         """The environment variables that point a program at this router.
 
@@ -243,9 +316,31 @@ class LlmRouter:
 
     def __reduce__(self) -> NoReturn: ...
 
+@final
+class Events:
+    """What happens in a router, as dicts: what ``LlmRouter.events`` returns."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will follow any more: it was closed, or the router has stopped and everything was taken."""
+
+    def close(self) -> None:
+        """End it, also under a thread that waits. Twice is fine."""
+
+    def __iter__(self) -> Events: ...
+    def __next__(self) -> dict[str, Any]: ...
+    def __enter__(self) -> Events: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None: ...
+
 def _run_command(arguments: Sequence[str | bytes]) -> int: ...
 def _next_log_lines() -> list[tuple[int, float, str, int, str]] | None: ...
 def _start_thread(work: Callable[[], object]) -> None: ...
 def _set_log_level(level: int) -> None: ...
 def _take_inherited_sockets() -> list[int]: ...
 def _end() -> None: ...
+def _end_events() -> None: ...

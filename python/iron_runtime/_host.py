@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import logging
 import os
+import sys
 import threading
 from types import BuiltinFunctionType
 from typing import Dict, Optional
@@ -82,6 +83,10 @@ def say(text: str) -> None:
 def _at_exit() -> None:
     """Stop what still runs: after this no thread of ours needs the interpreter."""
     _core._end()
+    events = sys.modules.get("iron_runtime._events")
+    if events is not None:
+        events.wait_for_all()
+    _core._end_events()
     if _forwarder is not None:
         _forwarder.join(1)
 
@@ -100,6 +105,9 @@ def _after_fork_in_child() -> None:
     """Close the parent's sockets: this process has no thread that serves them."""
     global _forwarder, _gate
     _forwarder, _gate = None, threading.RLock()
+    events = sys.modules.get("iron_runtime._events")
+    if events is not None:
+        events.forget()
     for number in _core._take_inherited_sockets():
         with contextlib.suppress(OSError):
             os.close(number)

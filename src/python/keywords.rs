@@ -10,6 +10,7 @@ use crate::secret::Secret;
 use crate::settings::{Kind, Outside, SETTINGS, Setting, Settings, names_a_place, nearest, quoted};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+use std::time::Duration;
 
 /// Keywords of the class that are not settings of the table.
 const OWN: [&str; 5] = ["provider_key", "provider_keys", "base_urls", "mock", "agents"];
@@ -194,6 +195,23 @@ pub(super) fn amount(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Na
     let wrong =
         || errors::config(format!("{name}: must be an amount of US dollars from 0 to {MOST_USD}, or None for no limit, not {text}"));
     text.parse().ok().and_then(NanoUsd::from_usd).map(Some).ok_or_else(wrong)
+}
+
+/// A whole number from 0 on.
+pub(super) fn number(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
+        return Err(wrong_type(name, "a whole number", value));
+    }
+    value.extract().map_err(|_| errors::config(format!("{name}: must be a whole number from 0 to {}", u64::MAX)))
+}
+
+/// A number of seconds from 0 on.
+pub(super) fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    if !is_number(value) {
+        return Err(wrong_type(name, "a number of seconds", value));
+    }
+    let wrong = || errors::config(format!("{name}: must be a number of seconds from 0 on, or None for no limit"));
+    Duration::try_from_secs_f64(value.extract().map_err(|_| wrong())?).map_err(|_| wrong())
 }
 
 /// Reads `{NAME: {"budget": …, "token": …}}`.

@@ -4,6 +4,7 @@
 //! through a queue and a thread of Python's own. In a forked child nothing that the parent may have locked is touched.
 
 mod errors;
+mod events;
 mod host;
 mod keywords;
 mod logs;
@@ -17,10 +18,12 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<router::LlmRouter>()?;
+    module.add_class::<events::Events>()?;
     module.add_function(wrap_pyfunction!(host::run_command, module)?)?;
     module.add_function(wrap_pyfunction!(host::next_log_lines, module)?)?;
     module.add_function(wrap_pyfunction!(host::start_thread, module)?)?;
     module.add_function(wrap_pyfunction!(host::set_log_level, module)?)?;
     module.add_function(wrap_pyfunction!(host::take_inherited_sockets, module)?)?;
-    module.add_function(wrap_pyfunction!(host::end, module)?)
+    module.add_function(wrap_pyfunction!(host::end, module)?)?;
+    module.add_function(wrap_pyfunction!(host::end_events, module)?)
 }

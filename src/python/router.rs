@@ -1,11 +1,13 @@
 //! The class `LlmRouter`.
 
-use super::keywords::{Arguments, Plan, amount};
+use super::events::Events;
+use super::keywords::{Arguments, Plan, amount, number, seconds};
 use super::{errors, logs, process};
 use crate::cli::bill;
 use crate::mock::Mock;
 use crate::money::NanoUsd;
 use crate::settings::quoted;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::Value;
@@ -167,6 +169,94 @@ impl LlmRouter {
         Ok(py.detach(|| running.router.total_spent()).usd())
     }
 
+    /// The dashboard's address, for a browser: it lets in whoever opens it first, once. Every look at this property makes another one;
+    /// the last 16 are good, for ten minutes.
+    #[getter]
+    fn dashboard_url(&self) -> PyResult<String> {
+        Ok(self.listening()?.dashboard_url())
+    }
+
+    /// ``http://127.0.0.1:{port}/metrics``: figures for Prometheus, which must send ``api_key`` as its bearer token.
+    #[getter]
+    fn metrics_url(&self) -> PyResult<String> {
+        Ok(self.listening()?.metrics_url())
+    }
+
+    /// What happens in this router, as it happens: an iterator of dicts.
+    ///
+    /// Every event has ``type``, ``seq`` (counts from 1 without gaps) and ``at`` (Unix milliseconds); what else it has depends on
+    /// ``type``: ``"llm_request_started"``, ``"llm_request_completed"``, ``"llm_request_failed"``,
+    /// ``"budget_threshold_reached"``, ``"ledger_failed"``, ``"router_started"``, ``"router_stopped"``. More types may come: pass
+    /// over those you don't know. Whoever takes events too slowly finds ``{"type": "gap", "missed": 12}`` where some were
+    /// dropped; the router never waits for him. It ends after ``"router_stopped"``; after ``stop()`` it is empty.
+    ///
+    /// Other threads run while it waits, and may share it: each event goes to one of them. It is closed by ``close()``, at the
+    /// end of a ``with``, or when it is collected. In ``asyncio`` programs ask in a thread:
+    /// ``event = await asyncio.to_thread(next, events, None)``, with a ``timeout`` lest the program's end wait for an event.
+    ///
+    /// Args:
+    ///     since: The ``seq`` of the last event seen: those behind it come first, of the last 4,096; 0: all of these. Default:
+    ///         what happens from now on.
+    ///     timeout: Iteration ends when nothing has happened for so many seconds; iterating again goes on where it ended.
+    ///         0: what is there already. Default: no limit; Ctrl-C ends the waiting.
+    ///
+    /// Returns:
+    ///     The iterator; its ``is_over`` says whether nothing will follow any more.
+    ///
+    /// Raises:
+    ///     ValueError: ``since`` is no whole number from 0 on, or ``timeout`` no number of seconds.
+    ///     RuntimeError: In a forked child, also from the iterator. Make a router of the child's own.
+    ///
+    /// Example:
+    ///     >>> with LlmRouter(mock=True) as router:
+    ///     ...     for event in router.events(since=0, timeout=0.5):
+    ///     ...         print(event["type"])
+    ///     router_started
+    #[pyo3(signature = (since=None, timeout=None))]
+    fn events(&self, since: Option<&Bound<'_, PyAny>>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Events> {
+        let since = since.map(|since| number("since", since)).transpose()?;
+        let timeout = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
+        let running = self.here()?;
+        Ok(Events::new(running.router.events(since), timeout))
+    }
+
+    /// Call a function with every event, in a thread of its own; see ``events`` for what events are.
+    ///
+    /// ``stop()`` waits up to a second until the last ones have been dealt with. What the function raises is logged (logger
+    /// ``iron_runtime``) and ends nothing.
+    ///
+    /// Args:
+    ///     callback: What is called with each event, one at a time.
+    ///     since: As of ``events``.
+    ///
+    /// Returns:
+    ///     A handle: ``close()``, or the end of its ``with``, ends the calls. It need not be kept.
+    ///
+    /// Raises:
+    ///     TypeError: ``callback`` can't be called.
+    ///     ValueError: ``since`` is no whole number from 0 on.
+    ///     RuntimeError: In a forked child.
+    ///
+    /// Example:
+    ///     >>> with LlmRouter(mock=True) as router:
+    ///     ...     router.on_event(lambda event: print(event["type"]), since=0)
+    ///     <iron_runtime._events.Listener ...>
+    ///     router_started
+    ///     router_stopped
+    #[pyo3(signature = (callback, since=None))]
+    fn on_event<'py>(
+        &self,
+        py: Python<'py>,
+        callback: &Bound<'py, PyAny>,
+        since: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if !callback.is_callable() {
+            return Err(PyTypeError::new_err("callback: must be something that can be called with an event"));
+        }
+        let events = self.events(since, None)?;
+        py.import("iron_runtime._events")?.call_method1("listen", (self.key()?, events, callback))
+    }
+
     /// The environment variables that point a program at this router.
     ///
     /// Args:
@@ -256,7 +346,7 @@ impl LlmRouter {
     }
 
     fn __reduce__(&self) -> PyResult<()> {
-        Err(pyo3::exceptions::PyTypeError::new_err(
+        Err(PyTypeError::new_err(
             "a router can't be pickled or copied: it lives in the process that made it; hand over base_url and api_key (or env()) instead",
         ))
     }
@@ -275,6 +365,18 @@ impl LlmRouter {
         if router.is_running() { Ok(router) } else { Err(errors::stopped()) }
     }
 
+    /// By what the Python side tells routers apart, as long as they exist.
+    fn key(&self) -> PyResult<usize> {
+        Ok(Arc::as_ptr(self.here()?).addr())
+    }
+
+    /// Waits, not for ever, until callbacks have been told the last events. Nobody has any where nobody asked for them.
+    fn wait_for_listeners(py: Python<'_>, key: usize) -> PyResult<()> {
+        let module = || py.import("sys")?.getattr("modules")?.get_item("iron_runtime._events");
+        let Some(events) = module().ok().filter(|module| !module.is_none()) else { return Ok(()) };
+        events.call_method1("wait_for", (key,)).map(drop)
+    }
+
     /// Stops, in its own process; in another one there is nothing to stop.
     fn end(&self, py: Python<'_>, drain: Option<Duration>) -> PyResult<()> {
         let Ok(running) = self.here() else { return Ok(()) };
@@ -282,6 +384,7 @@ impl LlmRouter {
             let stopping = Arc::clone(running);
             interruptible(py, move || stopping.stop(drain))?;
             py.detach(logs::flush);
+            Self::wait_for_listeners(py, self.key()?)?;
         }
         Ok(())
     }
