@@ -91,7 +91,7 @@ impl LlmRouter {
         let state = State::new(&config.spending, &config.agents, earlier, tell::now());
         let purse = Arc::new(Purse::new(state, config.spending.wait));
         let agents = config.agents.clone();
-        let live = Live::start(false)?;
+        let live = Live::start(config.capture)?;
         let store = Store { books: keeping.books(), outbox: keeping.outbox(), leases: keeping.lease_store() };
         let proxy = Arc::new(Proxy::new(
             config,

@@ -3,12 +3,15 @@
 mod body;
 mod listing;
 mod money;
+mod telling;
 mod translation;
 
+use super::details::{Contents, Notes};
+use super::ids::RequestIds;
 use super::keys::{Assigned, KeyCache};
 use super::lease::Leases;
 use super::models::Asking;
-use super::open::{Money, Open, Progress};
+use super::open::{Money, Open};
 use super::pages::{Page, Pages, Visit};
 use super::purse::{Denied, Purse};
 use super::relay::{self, Context, Relayed};
@@ -18,7 +21,7 @@ use crate::call::{AgentId, BodyLength, Call, End, Hold, Inbound, Outbound, Proto
 use crate::clock::UnixMs;
 use crate::config::{Config, Control, Key, Upstream, UsageMode};
 use crate::error::Error;
-use crate::event::{Audience, Event};
+use crate::event::Audience;
 use crate::http::{Body, Responder, Service, Violation};
 use crate::money::Reported;
 use crate::outbox::{Leases as LeaseStore, Outbox};
@@ -65,6 +68,10 @@ pub(crate) struct Proxy {
     audience: Arc<dyn Audience>,
     /// Who makes the pages that show them.
     pages: Arc<dyn Pages>,
+    /// The ids of requests that no provider gave one.
+    ids: RequestIds,
+    /// Whose content is kept.
+    contents: Contents,
 }
 
 /// Where a router keeps what must not be lost.
@@ -136,6 +143,8 @@ pub(super) struct Routed<'a> {
     pub(super) translation: Option<Translation>,
     /// What the router answers itself, after asking upstreams on its own behalf.
     listing: Option<Listing<'a>>,
+    /// What is noted for those who look.
+    notes: Option<Box<Notes>>,
 }
 
 impl Routed<'_> {
@@ -187,28 +196,24 @@ impl Service for Proxy {
     fn serve(&self, request: &Inbound<'_>, body: &mut Body<'_>, mut reply: Responder<'_>) {
         let mut routed = match self.understand(request, body) {
             Ok(Request::Own(page)) => return self.own_page(&page, request, body, reply),
-            Ok(Request::Count(tokens)) => return translation::answer_count(reply, tokens),
+            Ok(Request::Count(tokens)) => return translation::answer_count(reply, tokens, &self.ids.next()),
             Ok(Request::Call(routed)) => routed,
-            Err(refused) => {
-                self.purse.with(policy::count_refusal);
-                return refuse(reply, &refused, route::error_protocol(request));
-            }
+            Err(refused) => return self.refuse(request, &refused, reply),
         };
         let started = Instant::now();
         routed.begin(super::tell::now());
-        let client = reply.client();
+        let (client, notes) = (reply.client(), routed.notes.take());
         let (money, hold, quote) = match self.admit(&routed, request, &client) {
             Ok(admitted) => admitted,
             Err(Denied::Refused(refused) | Denied::LeaseShort(refused) | Denied::NoLease(refused)) => {
-                let rendered = refusal::render(&refused, routed.call.protocol);
-                self.note_refusal(&routed, &rendered, refused.reason, started);
-                return send_rendered(reply, &rendered);
+                return self.refuse_call(&routed, notes, &refused, started, reply);
             }
             Err(Denied::ClientGone) => return reply.close_after(),
         };
         let edited = self.edit(&mut routed, hold.clamp(), quote.as_ref());
         let added = routed.added_fields(edited.clamped);
         let mut open = Open::new(self, hold, &routed, &money, started);
+        open.notes = notes;
         let context = Context {
             protocol: routed.call.protocol,
             endpoint: open.is_metered().then_some(routed.call.endpoint),
@@ -225,13 +230,14 @@ impl Service for Proxy {
             return self.answer_listing(listing, &routed, &client, reply, &mut open);
         }
         let watching = EndOnDrop;
+        open.leaves();
         let relayed = match self.send(&routed, request, body, &client) {
             Ok(upstream_reply) => {
-                open.progress = Progress { sent: true, status: upstream_reply.status, ..Progress::default() };
+                open.answered(&upstream_reply);
                 relay::relay(upstream_reply, reply, &context, &mut open)
             }
             Err(SendFault { why, sent }) => {
-                open.progress.sent = sent;
+                open.unanswered(sent);
                 match why {
                     NoReply::Refused(refused) => Relayed::Unstarted(reply, refused),
                     NoReply::ClientGone => {
@@ -244,9 +250,8 @@ impl Service for Proxy {
         };
         drop(watching);
         if let Relayed::Unstarted(reply, refused) = relayed {
-            let rendered = refusal::render(&refused, routed.call.protocol);
-            open.settle_answered(rendered.status, refused.reason.code());
-            send_rendered(reply, &rendered);
+            let rendered = open.settle_refused(&refused);
+            send_rendered(reply, &rendered, open.id_field());
         }
     }
 
@@ -305,6 +310,8 @@ impl Proxy {
             thoughts: Mutex::new(Thoughts::new(MAX_THOUGHTS)),
             audience: stage.audience,
             pages: stage.pages,
+            ids: RequestIds::new(),
+            contents: Contents::default(),
         })
     }
 
@@ -343,7 +350,7 @@ impl Proxy {
         }
         let buffered = self.buffer(request, &target, body)?;
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
-        let asked_path = target.path;
+        let (asked_path, notes) = (target.path, self.notes(request, buffered.as_ref().map(Buffered::bytes), assigned.as_deref()));
         let (way, call, body, real_model, listing) = match self.about_models(request, &target, assigned.as_ref()) {
             Some((call, listing)) => (Way::Plain, call, buffered, None, listing),
             None => {
@@ -352,7 +359,8 @@ impl Proxy {
             }
         };
         let (at, label) = (UnixMs(0), headers::agent_label(&request.headers));
-        let mut routed = Routed { call, body, assigned, agent, at, label, real_model, added: 0, asked_path, translation: None, listing };
+        let mut routed =
+            Routed { call, body, assigned, agent, at, label, real_model, added: 0, asked_path, translation: None, listing, notes };
         match way {
             Way::Plain => {}
             Way::Translate => self.translate(&mut routed)?,
@@ -497,12 +505,6 @@ impl Proxy {
             log::debug!("client gone: {fault}");
         }
     }
-
-    /// Tells what happened: the log, and whoever else listens.
-    pub(super) fn tell(&self, event: Event) {
-        super::tell::log(&event);
-        self.audience.tell(event);
-    }
 }
 
 /// Which upstreams have a key now. In server mode that is the assigned provider; a server that names an address names a gateway that
@@ -541,13 +543,10 @@ fn own_page_of(method: &str, path: &str) -> Result<Option<OwnPage>, Refusal> {
     Err(Refusal::new(Reason::MethodNotAllowed, format!("{path} is the router's own address and takes GET; API calls go to /v1/…")))
 }
 
-fn refuse(reply: Responder<'_>, refused: &Refusal, protocol: Protocol) {
-    send_rendered(reply, &refusal::render(refused, protocol));
-}
-
-fn send_rendered(reply: Responder<'_>, rendered: &refusal::Rendered) {
+/// Sends a whole reply of ours, under the request's id.
+fn send_rendered(reply: Responder<'_>, rendered: &refusal::Rendered, id: (&str, &str)) {
     let fields = rendered.headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-    if let Err(fault) = reply.send(rendered.status, fields, &rendered.body) {
-        log::debug!("client gone: {fault}");
+    if let Err(fault) = reply.send(rendered.status, fields.chain([(id.0, id.1.as_bytes())]), &rendered.body) {
+        log::debug!("client gone: {fault} request_id={}", id.1);
     }
 }
