@@ -20,6 +20,7 @@ use crate::proxy::purse::Purse;
 use crate::proxy::tell;
 use crate::row::Row;
 use crate::secret::Secret;
+use history::Restoring;
 use keeping::Keeping;
 use pages::LivePages;
 use std::sync::Arc;
@@ -46,7 +47,9 @@ pub struct LlmRouter {
     front: Front,
     token: Secret,
     agents: Vec<Agent>,
-    keeping: Keeping,
+    keeping: Arc<Keeping>,
+    /// Figures of earlier runs on their way.
+    restoring: Restoring,
     host: String,
     port: u16,
     drain: Duration,
@@ -60,6 +63,9 @@ enum Front {
     #[cfg(feature = "tiny_http")]
     Tiny(TinyServer),
 }
+
+/// Calls of earlier runs of the same ledger that are shown among the last events.
+const RECENT: usize = 200;
 
 /// OpenAI's address.
 pub const OPENAI_BASE_URL: &str = "https://api.openai.com";
@@ -87,7 +93,7 @@ impl LlmRouter {
         let agents = config.agents.iter().map(|agent| agent.token.clone()).collect();
         let rules = AccessRules { allow_hosts: config.allow_hosts.clone(), token: token.clone(), agents };
         let prices = prices(&config)?;
-        let keeping = Keeping::open(&config)?;
+        let keeping = Arc::new(Keeping::open(&config)?);
         let bind = |source| Error::Bind { address: format!("{host}:{port}"), source };
         let listener = Server::listen(&host, port).map_err(bind)?;
         let earlier = keeping.earlier(&config, tell::now())?;
@@ -95,8 +101,13 @@ impl LlmRouter {
         let purse = Arc::new(Purse::new(state, config.spending.wait));
         let agents = config.agents.clone();
         let live = Live::start(false)?;
+        match history::recent(&keeping, RECENT) {
+            Ok(events) => live.replay(events),
+            Err(error) => log::warn!("events of earlier runs are left out: {error}"),
+        }
+        let restoring = history::restore(&keeping, &live);
         let store = Store { books: keeping.books(), outbox: keeping.outbox(), leases: keeping.lease_store() };
-        let pages = Arc::new(LivePages::new(live.clone(), purse.clone(), token.clone()));
+        let pages = Arc::new(LivePages::new(live.clone(), purse.clone(), keeping.clone(), token.clone()));
         let stage = Stage { audience: live.clone(), pages: pages.clone() };
         let proxy = Arc::new(Proxy::new(config, rules, prices, purse, store, stage)?);
         if let Some(Err(refused)) = proxy.keys().map(|keys| keys.get()) {
@@ -112,7 +123,21 @@ impl LlmRouter {
         let started = Event::RouterStarted { at: tell::now(), port };
         tell::log(&started);
         live.tell(started);
-        Ok(Self { live, pages, proxy, front, token, agents, keeping, host, port, drain, provider, running: AtomicBool::new(true) })
+        Ok(Self {
+            live,
+            pages,
+            proxy,
+            front,
+            token,
+            agents,
+            keeping,
+            restoring,
+            host,
+            port,
+            drain,
+            provider,
+            running: AtomicBool::new(true),
+        })
     }
 
     /// Server mode: the keys come from the control server at `server_url`, which knows us by the IC token `api_key`.
@@ -298,6 +323,7 @@ impl LlmRouter {
             log::warn!("{cut} calls under way were cut after {} s", drain.as_secs_f64());
         }
         self.proxy.stop_leases();
+        self.restoring.end();
         self.keeping.stop();
         let stopped = Event::RouterStopped { at: tell::now() };
         tell::log(&stopped);

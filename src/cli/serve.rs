@@ -64,7 +64,9 @@ impl Running {
         match &self.token {
             TokenSource::Given => {}
             TokenSource::File(path) | TokenSource::ToFile(path) => log::info!("client token: in {}", path.display()),
-            TokenSource::IcToken if console.err_is_terminal => console.note("clients send the IC token as their API key"),
+            TokenSource::IcToken if console.err_is_terminal => {
+                console.note(&format!("clients send the IC token as their API key\nsee it live: {}", self.router.dashboard_url()));
+            }
             TokenSource::Random if console.err_is_terminal => console.note(&self.notice(base)),
             TokenSource::IcToken => log::info!("client token: the IC token"),
             TokenSource::Random => {
@@ -83,6 +85,6 @@ impl Running {
         if self.protocols.contains(&Protocol::Anthropic) {
             notice += &format!("\n  export ANTHROPIC_BASE_URL={base} ANTHROPIC_API_KEY={token}");
         }
-        notice
+        notice + &format!("\nsee it live: {}", self.router.dashboard_url())
     }
 }

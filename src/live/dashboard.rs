@@ -137,14 +137,3 @@ mod tests {
         assert!(login(true).contains("role=\"alert\""));
     }
 }
-
-/// The form that asks for the client token; `refused`: what was given is not it.
-pub(crate) fn login(refused: bool) -> String {
-    let _ = refused;
-    String::from("<!doctype html><title>iron_runtime</title>")
-}
-
-/// The Content-Security-Policy of both.
-pub(crate) fn csp() -> &'static str {
-    "default-src 'none'"
-}

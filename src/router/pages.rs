@@ -1,9 +1,13 @@
 //! The pages that show what happens: who may see them, and what they are.
 
+use super::history::Ask;
+use super::keeping::Keeping;
 use super::visitors::Visitors;
 use crate::call::{Inbound, Protocol, Reason, Refusal};
 use crate::http::{Body, Responder};
+use crate::live::metrics::{CONTENT_TYPE, Money};
 use crate::live::{Live, dashboard};
+use crate::policy::Stats;
 use crate::proxy::pages::{Page, Pages, Visit};
 use crate::proxy::purse::Purse;
 use crate::secret::Secret;
@@ -25,6 +29,7 @@ const GUARDS: [(&str, &[u8]); 4] =
 pub(super) struct LivePages {
     live: Arc<Live>,
     purse: Arc<Purse>,
+    keeping: Arc<Keeping>,
     /// The client token: what the form of the dashboard asks for.
     token: Secret,
     visitors: Visitors,
@@ -33,8 +38,8 @@ pub(super) struct LivePages {
 }
 
 impl LivePages {
-    pub(super) fn new(live: Arc<Live>, purse: Arc<Purse>, token: Secret) -> Self {
-        Self { live, purse, token, visitors: Visitors::default(), address: OnceLock::new() }
+    pub(super) fn new(live: Arc<Live>, purse: Arc<Purse>, keeping: Arc<Keeping>, token: Secret) -> Self {
+        Self { live, purse, keeping, token, visitors: Visitors::default(), address: OnceLock::new() }
     }
 
     /// The router listens at this address.
@@ -116,12 +121,10 @@ impl Pages for LivePages {
             }
             Page::Events => self.events(&visit, reply),
             Page::Metrics => {
-                let kind: (&str, &[u8]) = ("content-type", b"text/plain; version=0.0.4; charset=utf-8");
+                let kind = ("content-type", CONTENT_TYPE.as_bytes());
                 reply.send(200, [kind, NO_STORE], self.metrics_text().as_bytes())
             }
-            Page::History => {
-                reply.send(200, [("content-type", &b"application/json"[..]), NO_STORE], self.history(visit.request).as_bytes())
-            }
+            Page::History => self.history(visit.request, reply),
         };
         if let Err(fault) = sent {
             log::debug!("client gone: {fault}");
@@ -132,13 +135,23 @@ impl Pages for LivePages {
 impl LivePages {
     /// The figures for Prometheus.
     pub(super) fn metrics_text(&self) -> String {
-        let _ = &self.purse;
-        self.live.metrics().to_text()
+        let Stats { spent, held, limit, .. } = self.purse.figures(Stats::of);
+        self.live.metrics().to_text(&Money { spent, held, limit })
     }
 
-    fn history(&self, request: &Inbound<'_>) -> String {
-        let _ = request;
-        r#"{"calls":[],"more":false}"#.into()
+    /// Earlier calls, a page at a time.
+    fn history(&self, request: &Inbound<'_>, reply: Responder<'_>) -> std::io::Result<()> {
+        let ask = match Ask::of(request.target.split_once('?').map(|(_, query)| query)) {
+            Ok(ask) => ask,
+            Err(refused) => return send_refusal(reply, &refused, 400, []),
+        };
+        match ask.page(&self.keeping) {
+            Ok(page) => reply.send(200, [("content-type", &b"application/json"[..]), NO_STORE], page.as_bytes()),
+            Err(error) => {
+                let refused = Refusal::new(Reason::Overloaded("ledger_unavailable"), format!("the ledger can't be read: {error}"));
+                send_refusal(reply, &refused, 503, [])
+            }
+        }
     }
 }
 

@@ -82,6 +82,9 @@ fn show(port: u16, json: bool, stays: bool, outside: &Outside<'_>, console: &mut
     } else {
         tell(&accounts, console);
         spent.tell(console);
+        if stays {
+            console.line(&format!("\nSee it live: {}", router.dashboard_url()));
+        }
         console.line(&how_to_try(&router, stays));
     }
     if stays {
