@@ -219,7 +219,7 @@ class LlmRouter:
         ``type``: ``"llm_request_started"``, ``"llm_request_completed"``, ``"llm_request_failed"``,
         ``"budget_threshold_reached"``, ``"ledger_failed"``, ``"router_started"``, ``"router_stopped"``. More types may come: pass
         over those you don't know. Whoever takes events too slowly finds ``{"type": "gap", "missed": 12}`` where some were
-        dropped; the router never waits for him. It ends after ``"router_stopped"``; after ``stop()`` it is empty.
+        dropped; the router never waits for him. It ends with the router; after ``stop()`` it is empty.
 
         Other threads run while it waits, and may share it: each event goes to one of them. It is closed by ``close()``, at the
         end of a ``with``, or when it is collected. In ``asyncio`` programs ask in a thread:
