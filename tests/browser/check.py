@@ -199,14 +199,26 @@ def shows_calls_as_they_happen(browser, fake):
 
 
 def inserts_text_as_text(browser, fake):
-    bait = "<img src=x onerror=\"window.bitten=1\"><script>window.bitten=1</script>"
+    bait = '<img src=x onerror="window.bitten=1"><script>window.bitten=1</script>'
     with Visit(browser, fake.url) as visit:
         page = visit.page
         expect_rows(page)
         _, closed = fake.begin(now_ms())
         details = {"request_headers": [[bait, bait]], "reply_headers": [], "error": bait, "request_body": bait, "reply_body": None}
-        fake.push({**closed, "type": "llm_request_failed", "model": bait, "agent": bait, "provider": bait, "path": "/" + bait, "code": bait,
-                   "request_id": bait, "end": "upstream_cut", "details": details})
+        fake.push(
+            {
+                **closed,
+                "type": "llm_request_failed",
+                "model": bait,
+                "agent": bait,
+                "provider": bait,
+                "path": "/" + bait,
+                "code": bait,
+                "request_id": bait,
+                "end": "upstream_cut",
+                "details": details,
+            }
+        )
         fake.push({"at": now_ms(), "type": "ledger_failed", "error": bait})
         fake.push({"at": now_ms(), "type": "constructor", "error": bait})
         page.locator(ROWS, has_text="<img").first.click()
@@ -362,7 +374,8 @@ def keeps_up(browser, _):
         with Visit(browser, busy.url) as visit:
             expect_rows(visit.page)
             busy.rate = 200
-            visit.page.wait_for_timeout(4000)
+            # Long enough for everything that was there before to have been replaced.
+            visit.page.wait_for_timeout(25_000)
             tools = visit.context.new_cdp_session(visit.page)
             heap = [heap_of(tools)]
             from_seq, from_time = busy.seq, time.time()
@@ -388,8 +401,17 @@ def heap_of(tools):
 
 
 ANY = [opens_at_once, works_by_keyboard, fits_every_width, has_two_themes, keeps_still_on_request]
-FAKE = [shows_calls_as_they_happen, inserts_text_as_text, searches_and_filters, pauses, holds_its_place, comes_back, starts_anew_with_another_run,
-        asks_for_the_token, keeps_up]
+FAKE = [
+    shows_calls_as_they_happen,
+    inserts_text_as_text,
+    searches_and_filters,
+    pauses,
+    holds_its_place,
+    comes_back,
+    starts_anew_with_another_run,
+    asks_for_the_token,
+    keeps_up,
+]
 
 
 def main():
