@@ -4,7 +4,8 @@
 
 use iron_runtime::UnixMs;
 use iron_runtime::call::{End, Outcome, Stages};
-use iron_runtime::ledger::{Filter, Ledger, Report};
+use iron_runtime::ledger::{Entry, Filter, Ledger, Report};
+use iron_runtime::live::metrics::{Closed, Ending, Metrics};
 use iron_runtime::money::{NanoUsd, Usage};
 use iron_runtime::row::{Bill, Books, RequestInfo, Row};
 use std::path::Path;
@@ -17,11 +18,12 @@ fn main() {
     let path = dir.join("ledger.db");
     write(&path, rows);
     read(&path);
+    start(&path);
     std::fs::remove_dir_all(&dir).expect("the directory can be removed");
 }
 
 fn write(path: &Path, rows: u64) {
-    let ledger = Ledger::open(path).expect("a ledger");
+    let ledger = Ledger::open_with(path, digest).expect("a ledger");
     let (mut appending, mut appended, mut refused) = (Duration::ZERO, 0, 0);
     let mut first: Vec<_> = (1..=20_000).map(|serial| timed(&ledger, &Arc::new(row(serial)))).collect();
     first.sort_unstable();
@@ -67,6 +69,49 @@ fn read(path: &Path) {
     let start = Instant::now();
     let count = report.rows(&Filter::default(), usize::MAX).expect("rows").count();
     println!("{count} rows one by one: {:?}, {} KiB resident", start.elapsed(), resident());
+}
+
+/// What a start pays: the ledger opened, and its figures brought up to the last row.
+fn start(path: &Path) {
+    let start = Instant::now();
+    let ledger = Ledger::open_with(path, digest).expect("a ledger");
+    let opened = start.elapsed();
+    let earlier = ledger.earlier().expect("figures");
+    let metrics = Metrics::default();
+    metrics.restore(earlier.text());
+    earlier
+        .each(|entry| {
+            metrics.count_earlier(&closed(&entry));
+            true
+        })
+        .expect("readable");
+    println!("start: opened in {opened:?}, {} rows to count, figures after {:?}", earlier.rows(), start.elapsed());
+    let start = Instant::now();
+    let count = ledger.report().expect("a ledger").rows(&Filter::default(), 200).expect("rows").count();
+    println!("the last {count} rows: {:?}", start.elapsed());
+}
+
+fn digest(earlier: &str, rows: &mut dyn Iterator<Item = Entry>) -> String {
+    let metrics = Metrics::default();
+    metrics.restore(earlier);
+    rows.for_each(|entry| metrics.count_earlier(&closed(&entry)));
+    metrics.snapshot()
+}
+
+fn closed(entry: &Entry) -> Closed<'_> {
+    Closed {
+        provider: &entry.provider,
+        model: entry.model.as_deref(),
+        status: entry.status,
+        ending: Ending::Completed,
+        stream: entry.stream,
+        usage: entry.usage,
+        cost: entry.cost,
+        first_byte_us: entry.first_byte_us,
+        total_us: entry.total_us,
+        sent_us: entry.sent_us,
+        head_us: entry.head_us,
+    }
 }
 
 fn micros(time: Duration, count: u64) -> f64 {

@@ -46,6 +46,9 @@ pub struct Config {
     /// Whether a request is refused of which the other provider's protocol can't carry everything. Default false: what is left out is
     /// named in `x-iron-lossy`.
     pub strict_translation: bool,
+    /// Whether the bodies of calls are kept in memory for the dashboard: the first 64 KiB of each, of the last 200 calls; never in the
+    /// ledger or the log. Default false.
+    pub capture: bool,
     /// What listens. Default our own server.
     pub listener: Listener,
     /// Sizes and counts.
@@ -81,6 +84,7 @@ impl Default for Config {
             state: None,
             on_ledger_error: OnLedgerError::default(),
             strict_translation: false,
+            capture: false,
             listener: Listener::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),

@@ -100,7 +100,7 @@ impl LlmRouter {
         let state = State::new(&config.spending, &config.agents, earlier, tell::now());
         let purse = Arc::new(Purse::new(state, config.spending.wait));
         let agents = config.agents.clone();
-        let live = Live::start(false)?;
+        let live = Live::start(config.capture)?;
         match history::recent(&keeping, RECENT) {
             Ok(events) => live.replay(events),
             Err(error) => log::warn!("events of earlier runs are left out: {error}"),

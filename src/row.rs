@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::money::{NanoUsd, Price, Tier, Usage};
 use crate::outbox::{Item, SavedLease};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is known of a call while it is under way.
 #[derive(Clone, Debug)]
@@ -99,26 +99,51 @@ pub struct Row {
     pub details: Option<Arc<Details>>,
 }
 
-/// What a call's details show beside its row. Kept while somebody looks at events, or where content is captured; never in the ledger.
-#[derive(Clone, Debug, Default)]
+/// What a call's details show beside its row. Made while somebody looks at events, or where content is captured, and told with the closing
+/// event only: never kept in the ledger.
+#[derive(Debug, Default)]
 pub struct Details {
-    /// The header fields of the request, credentials left out: names and values, in order.
+    /// The header fields of the request as the client sent them, credentials left out: names and values, in order.
     pub request_headers: Vec<(String, String)>,
-    /// The header fields of the reply, likewise.
+    /// The header fields of the reply as the client got them, likewise.
     pub reply_headers: Vec<(String, String)>,
     /// The provider's own words, or ours, where the call failed: at most 2,000 characters.
     pub error: Option<String>,
     /// The bodies, where `capture` is on.
-    pub content: Option<Content>,
+    pub content: Fleeting,
 }
 
 /// The bodies of a call, each cut at a bound.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
-    /// The request's.
+    /// The request's, before anything of ours was done to it; empty where it was not read into memory, as uploads are not.
     pub request: Vec<u8>,
-    /// The reply's, as the client saw it.
+    /// The reply's, as the client saw it; empty where it was compressed.
     pub reply: Vec<u8>,
+}
+
+/// Content that is let go when that of enough later calls has come, wherever its event still is: so that what the last events hold of it is
+/// bounded.
+#[derive(Debug, Default)]
+pub struct Fleeting(Mutex<Option<Arc<Content>>>);
+
+impl Fleeting {
+    /// The content, while it is kept.
+    pub fn get(&self) -> Option<Arc<Content>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps it no longer.
+    pub fn let_go(&self) {
+        let content = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(content);
+    }
+}
+
+impl From<Option<Content>> for Fleeting {
+    fn from(content: Option<Content>) -> Self {
+        Self(Mutex::new(content.map(Arc::new)))
+    }
 }
 
 impl Row {

@@ -113,6 +113,26 @@ fn counts(path: &Path) -> HashMap<(String, u64), u32> {
     counts
 }
 
+/// Figures for a test: how many rows there are.
+fn digest(earlier: &str, rows: &mut dyn Iterator<Item = Entry>) -> String {
+    (earlier.parse().unwrap_or(0) + rows.count()).to_string()
+}
+
+/// How many rows the figures of a ledger have, those counted at this start included, which are few.
+fn figures(path: &Path) -> usize {
+    let ledger = Ledger::open_with(path, digest).expect("a ledger");
+    let earlier = ledger.earlier().expect("once");
+    assert!(earlier.rows() <= 2_000, "{} rows to be counted", earlier.rows());
+    let mut rows = Vec::new();
+    earlier
+        .each(|entry| {
+            rows.push(entry);
+            true
+        })
+        .expect("readable");
+    digest(earlier.text(), &mut rows.into_iter()).parse().expect("a number")
+}
+
 /// This binary again, in a role of [`child`].
 fn spawn(role: &str, ledger: &Path, wrap: &[&str]) -> Child {
     let exe = std::env::current_exe().expect("this binary");
@@ -129,7 +149,7 @@ fn spawn(role: &str, ledger: &Path, wrap: &[&str]) -> Child {
 fn child() {
     let Ok(role) = std::env::var(CHILD) else { return };
     let path = PathBuf::from(std::env::var_os("IRON_LEDGER_PATH").expect("told"));
-    let ledger = Ledger::open(&path).expect("a ledger");
+    let ledger = Ledger::open_with(&path, digest).expect("a ledger");
     let mut out = std::io::stdout();
     let mut say = |text: String| out.write_all(format!("{text}\n").as_bytes()).expect("the parent reads");
     say(format!("\nrun {}", ledger.run()));
@@ -246,12 +266,13 @@ fn killed_at_any_moment_it_has_every_kept_row_once() {
         assert!(counts.len() <= kept.len() + rounds, "no more than the one row a round that was kept and not told");
     };
     check(counts(&place.ledger()));
-    let ledger = Ledger::open(&place.ledger()).expect("a ledger");
+    let ledger = Ledger::open_with(&place.ledger(), digest).expect("a ledger");
     check(counts(&place.ledger()));
     let waiting = ledger.pending(usize::MAX >> 1).expect("readable").len() as u64;
     assert!((events..=events + rounds as u64).contains(&waiting), "{waiting} of {events} events");
     ledger.stop(PATIENCE);
     check(counts(&place.ledger()));
+    assert_eq!(figures(&place.ledger()), counts(&place.ledger()).len());
     assert!(place.journals().is_empty(), "{:?}", place.journals());
 }
 
@@ -265,6 +286,7 @@ fn processes_share_a_ledger() {
     let counts = counts(&place.ledger());
     assert_eq!(counts.len(), 12_000);
     assert!(counts.values().all(|count| *count == 1));
+    assert_eq!(figures(&place.ledger()), 12_000);
     assert!(place.journals().is_empty(), "{:?}", place.journals());
 }
 

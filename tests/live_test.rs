@@ -287,7 +287,8 @@ fn there_are_so_many_places_and_those_who_find_none_are_told() {
     let live = live();
     let mut seated: Vec<_> = (0..1024).map(|_| live.subscribe(None)).collect();
     assert!(live.wants_details());
-    assert!(live.subscribe(None).next_within(PATIENCE).is_none(), "over at once");
+    let none = live.subscribe(None);
+    assert!(none.next_within(PATIENCE).is_none() && none.is_over(), "over at once");
     assert_eq!(Client::join(&live, None).closed(), Some(CloseCode::Again));
     seated.pop();
     let mut client = Client::greeted(&live, None);
@@ -421,7 +422,8 @@ fn stopping_twice_and_with_stuck_subscribers_ends() {
     assert!(here.next_within(PATIENCE).is_none() && here.is_over());
     // Afterwards there is nobody to talk to.
     live.tell(event(1));
-    assert!(live.subscribe(None).next_within(PATIENCE).is_none());
+    let none = live.subscribe(None);
+    assert!(none.next_within(PATIENCE).is_none() && none.is_over());
     assert!(matches!(Client::join(&live, None).web.read(), Err(Error::Io(_) | Error::Protocol(_))));
 }
 

@@ -371,6 +371,29 @@ fn what_is_no_snapshot_changes_nothing() {
     assert_eq!((parsed.sum("iron_tokens_total", &[]), parsed.sum("iron_request_duration_seconds_count", &[])), (15.0, 0.0));
 }
 
+/// Every figure that the dashboard in `data/grafana.json` asks for is told, with the labels that it is asked by.
+#[test]
+fn the_grafana_dashboard_asks_for_what_there_is() {
+    let dashboard: serde_json::Value = serde_json::from_str(include_str!("../data/grafana.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let metrics = Metrics::default();
+    metrics.see(&Event::RouterStarted { at: UnixMs(1), port: 1 });
+    metrics.see(&closing(row("m", 200, End::Complete, 1)));
+    let parsed = Parsed::new(&metrics.to_text(&Money { limit: Some(NanoUsd(1)), ..Money::default() }));
+    let mut asked = BTreeSet::new();
+    for expression in targets.map(|target| target["expr"].as_str().expect("an expression")) {
+        let names =
+            expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|word| word.starts_with("iron_"));
+        for name in names {
+            assert!(parsed.samples.iter().any(|sample| sample.name == name), "{name} in {expression}");
+            asked.insert(parsed.family(name));
+        }
+    }
+    let missing: Vec<_> = parsed.types.keys().filter(|family| !asked.contains(*family) && *family != "iron_build_info").collect();
+    assert!(missing.is_empty(), "not shown: {missing:?}");
+}
+
 /// Prometheus' own checker, where it is installed.
 #[test]
 fn promtool_finds_nothing_to_say() {

@@ -65,6 +65,8 @@ class LlmRouter:
         on_ledger_error: While the ledger can't keep rows, calls go on (``"continue"``, the default), or are refused (``"stop"``).
         strict_translation: Refuse a request of which the other provider's protocol can't carry everything, instead of naming in the
             reply's ``x-iron-lossy`` header what was left out. Default False.
+        capture: Keep the bodies of calls in memory for the dashboard, the first 64 KiB of each, of the last 200 calls; never in the
+            ledger or the log. Default False.
         host: The address to listen on. Default ``"127.0.0.1"``.
         port: The port to listen on; 0 (the default) picks a free one.
         allow_host: Host names beside the loopback ones by which clients may reach the router.
@@ -125,6 +127,7 @@ class LlmRouter:
         state: str | PathLike[str] | None = None,
         on_ledger_error: Literal["continue", "stop"] | None = None,
         strict_translation: bool | None = None,
+        capture: bool | None = None,
         host: str | None = None,
         port: int | None = None,
         allow_host: str | Sequence[str] | None = None,

@@ -1,4 +1,5 @@
-//! Log lines on stderr, as text or JSON. The thread that logs never waits for whoever reads: lines go through a bounded queue to one
+//! Log lines on stderr: text for people, or a JSON object a line for programs, in which what a line has beside its text (the figures of a
+//! call, its `request_id`) are members of their own. The thread that logs never waits for whoever reads: lines go through a bounded queue to one
 //! writing thread; when the queue is full they are counted instead.
 //!
 //! Other crates are heard from `warn` on only: their chatter may hold header fields.
@@ -6,7 +7,9 @@
 use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::settings::{LogFormat, Outside, quoted};
+use log::kv::{self, Key, Value, VisitSource, VisitValue};
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use serde_json::{Map, json};
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,9 +85,10 @@ impl Log for Logger {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         let mut line = String::new();
         if lost > 0 {
-            line = self.rendered(Level::Warn, module_path!(), &format!("{lost} log lines were lost: stderr is not read fast enough"));
+            let message = format_args!("{lost} log lines were lost: stderr is not read fast enough");
+            line = self.rendered(&Record::builder().level(Level::Warn).target(module_path!()).args(message).build());
         }
-        line += &self.rendered(record.level(), record.target(), &record.args().to_string());
+        line += &self.rendered(record);
         if self.queue.try_send(Entry::Line(line)).is_err() {
             self.lost.fetch_add(lost + 1, Ordering::Relaxed);
         }
@@ -94,21 +98,81 @@ impl Log for Logger {
 }
 
 impl Logger {
-    fn rendered(&self, level: Level, target: &str, message: &str) -> String {
+    fn rendered(&self, record: &Record<'_>) -> String {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let at = UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        render(self.format, at, level, target, message)
+        render(self.format, at, record)
     }
 }
 
-fn render(format: LogFormat, at: UnixMs, level: Level, target: &str, message: &str) -> String {
-    let at = at.rfc3339();
+fn render(format: LogFormat, at: UnixMs, record: &Record<'_>) -> String {
+    let (at, level) = (at.rfc3339(), record.level());
     match format {
-        LogFormat::Text => format!("{at} {level:<5} {}\n", one_line(message)),
+        LogFormat::Text => format!("{at} {level:<5} {}\n", one_line(&record.args().to_string())),
         LogFormat::Json => {
+            let mut members = Members(Map::new());
+            // What can't be written as JSON is left out.
+            let _ = record.key_values().visit(&mut members);
             let level = level.as_str().to_ascii_lowercase();
-            format!("{}\n", serde_json::json!({ "time": at, "level": level, "target": target, "message": message }))
+            for (name, value) in
+                [("time", at), ("level", level), ("target", record.target().into()), ("message", record.args().to_string())]
+            {
+                members.0.insert(name.into(), value.into());
+            }
+            format!("{}\n", serde_json::Value::Object(members.0))
         }
+    }
+}
+
+/// What a line has beside its text.
+struct Members(Map<String, serde_json::Value>);
+
+impl<'kvs> VisitSource<'kvs> for Members {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let mut member = Member(serde_json::Value::Null);
+        value.visit(&mut member)?;
+        self.0.insert(key.to_string(), member.0);
+        Ok(())
+    }
+}
+
+/// One of them, as JSON.
+struct Member(serde_json::Value);
+
+impl<'v> VisitValue<'v> for Member {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), kv::Error> {
+        self.0 = json!(value.to_string());
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        self.0 = serde_json::Value::Null;
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+        self.0 = json!(value);
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+        self.0 = json!(value);
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
+        self.0 = json!(value);
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+        self.0 = json!(value);
+        Ok(())
+    }
+
+    fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
+        self.0 = json!(value);
+        Ok(())
     }
 }
 
@@ -134,18 +198,29 @@ fn write(entries: &Receiver<Entry>) {
 mod tests {
     use super::*;
 
+    fn rendered(format: LogFormat, level: Level, members: &[(&str, Value<'_>)]) -> String {
+        let message = format_args!("a\nb \"c\"");
+        render(format, UnixMs(0), &Record::builder().level(level).target("iron_runtime::x").args(message).key_values(&members).build())
+    }
+
     #[test]
     fn lines() {
-        let at = UnixMs(0);
-        let text = render(LogFormat::Text, at, Level::Info, "iron_runtime::x", "a\nb \"c\"");
+        let members = [("call", Value::from(7_u64)), ("ms", 1.5.into()), ("model", Value::null()), ("stream", true.into())];
+        let members = [&members[..], &[("code", Value::from("x\ny")), ("level", "no level".into())]].concat();
+        let text = rendered(LogFormat::Text, Level::Info, &members);
         assert_eq!(text, "1970-01-01T00:00:00.000Z INFO  a\\nb \"c\"\n");
-        let json = render(LogFormat::Json, at, Level::Warn, "iron_runtime::x", "a\nb");
-        let value: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
-        assert_eq!(
-            value,
-            serde_json::json!({"time": "1970-01-01T00:00:00.000Z", "level": "warn", "target": "iron_runtime::x", "message": "a\nb"})
-        );
-        assert_eq!(json.lines().count(), 1);
+        let plain = json!({"time": "1970-01-01T00:00:00.000Z", "level": "warn", "target": "iron_runtime::x", "message": "a\nb \"c\""});
+        let mut full = plain.clone();
+        for (name, value) in
+            [("call", json!(7)), ("ms", json!(1.5)), ("model", json!(null)), ("stream", json!(true)), ("code", json!("x\ny"))]
+        {
+            full[name] = value;
+        }
+        for (members, want) in [(&[][..], plain), (&members[..], full)] {
+            let line = rendered(LogFormat::Json, Level::Warn, members);
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            assert_eq!((value, line.lines().count()), (want, 1));
+        }
     }
 
     #[test]

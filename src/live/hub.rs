@@ -16,7 +16,7 @@ use crate::wire::news::{self, Hello};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 use tungstenite::Utf8Bytes;
@@ -51,7 +51,7 @@ pub(super) struct Hub {
     ring: Arc<Ring>,
     seats: Seats,
     hello: Arc<OnceLock<Hello>>,
-    orders: Sender<Order>,
+    desk: Arc<Desk>,
     bell: Sender<()>,
     stopping: Arc<AtomicBool>,
     thread: Mutex<Option<Running>>,
@@ -76,11 +76,11 @@ impl Hub {
     /// # Errors
     /// It can't be started.
     pub(super) fn start(ring: Arc<Ring>) -> Result<Self, Error> {
-        let (orders, desk) = bounded(ORDERS);
+        let desk = Arc::new(Desk(Mutex::new(Some(Vec::new()))));
         let (bell, rung) = bounded(1);
         let (ending, ended) = bounded::<()>(0);
         let (hello, stopping) = (Arc::new(OnceLock::new()), Arc::new(AtomicBool::new(false)));
-        let mut round = Round::new(ring.clone(), hello.clone(), Door { orders: desk, bell: rung, stopping: stopping.clone() });
+        let mut round = Round::new(ring.clone(), hello.clone(), Door { desk: desk.clone(), bell: rung, stopping: stopping.clone() });
         let run = move || {
             let _ending = ending;
             round.run();
@@ -88,7 +88,7 @@ impl Hub {
         let thread = thread::Builder::new().name("iron-live".into()).spawn(run);
         let thread = thread.map_err(|source| Error::Io { what: "start the broadcast thread".into(), source })?;
         let thread = Mutex::new(Some(Running { thread, ended }));
-        Ok(Self { ring, seats: Seats::default(), hello, orders, bell, stopping, thread, process: std::process::id() })
+        Ok(Self { ring, seats: Seats::default(), hello, desk, bell, stopping, thread, process: std::process::id() })
     }
 
     /// What subscribers are told about the router; the first word counts.
@@ -145,12 +145,44 @@ impl Hub {
 
     /// An order that finds no room is dropped, and with it the subscriber's end of the line.
     fn order(&self, order: Order) {
-        let _ = self.orders.try_send(order);
+        self.desk.put(order);
         self.ring_bell();
     }
 
     fn ring_bell(&self) {
         let _ = self.bell.try_send(());
+    }
+}
+
+/// Where orders wait for the thread. (A bounded channel would keep what comes just before its receiver goes: with it a socket that nobody
+/// closes, and a subscription that is never over.)
+struct Desk(Mutex<Option<Vec<Order>>>);
+
+impl Desk {
+    fn put(&self, order: Order) {
+        let mut orders = self.lock();
+        let refused = match orders.as_mut() {
+            Some(orders) if orders.len() < ORDERS => {
+                orders.push(order);
+                None
+            }
+            _ => Some(order),
+        };
+        // Dropped outside the lock: a socket is closed with it.
+        drop(orders);
+        drop(refused);
+    }
+
+    fn take(&self) -> Vec<Order> {
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().as_ref().is_none_or(Vec::is_empty)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Order>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -277,9 +309,17 @@ fn frame(text: Vec<u8>, events: u64) -> Option<Frame> {
 
 /// How the thread is reached.
 struct Door {
-    orders: Receiver<Order>,
+    desk: Arc<Desk>,
     bell: Receiver<()>,
     stopping: Arc<AtomicBool>,
+}
+
+impl Drop for Door {
+    /// Whoever comes now is turned away by whom he asks.
+    fn drop(&mut self) {
+        let closed = self.desk.lock().take();
+        drop(closed);
+    }
 }
 
 /// What the thread works on, round after round.
@@ -333,7 +373,7 @@ impl Round {
         let rung = self.door.bell.recv_timeout(self.due(now).saturating_duration_since(now)).is_ok();
         // The bell has rung for the first event; while it is not listened to, those who bring more find it rung already.
         let gather = (self.told_at + GATHER).saturating_duration_since(Instant::now());
-        if rung && !gather.is_zero() && self.door.orders.is_empty() {
+        if rung && !gather.is_zero() && self.door.desk.is_empty() {
             thread::sleep(gather);
         }
     }
@@ -344,7 +384,7 @@ impl Round {
 
     /// Lets in who has come.
     fn take_orders(&mut self) {
-        let orders: Vec<_> = self.door.orders.try_iter().collect();
+        let orders = self.door.desk.take();
         if self.subscribers.is_empty() {
             // Nobody has waited for what came meanwhile, but those who come now say where they begin.
             (self.position, self.look_at) = (self.ring.last(), Instant::now());

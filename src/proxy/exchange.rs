@@ -1,24 +1,28 @@
 //! ONE request, from the client's head to the settled outcome: [`Proxy::serve`], read from top to bottom.
 
+mod body;
 mod listing;
 mod money;
+mod telling;
 mod translation;
 
+use super::details::{Contents, Notes};
+use super::ids::RequestIds;
 use super::keys::{Assigned, KeyCache};
 use super::lease::Leases;
 use super::models::Asking;
-use super::open::{Money, Open, Progress};
+use super::open::{Money, Open};
 use super::pages::{Page, Pages, Visit};
 use super::purse::{Denied, Purse};
 use super::relay::{self, Context, Relayed};
-use super::upstream::{Destination, NoReply, SendFault, Sending, UpstreamReply, Upstreams, body_refusal};
+use super::upstream::{Destination, NoReply, SendFault, UpstreamReply, Upstreams};
 use super::watch::{EndOnDrop, Watch};
 use crate::call::{AgentId, BodyLength, Call, End, Hold, Inbound, Outbound, Protocol, Reason, Refusal, UpstreamId};
 use crate::clock::UnixMs;
-use crate::config::{Config, Control, Key, Limits, Upstream, UsageMode};
+use crate::config::{Config, Control, Key, Upstream, UsageMode};
 use crate::error::Error;
-use crate::event::{Audience, Event};
-use crate::http::{Body, BodyBuffer, BodyError, Responder, Service, Violation};
+use crate::event::Audience;
+use crate::http::{Body, Responder, Service, Violation};
 use crate::money::Reported;
 use crate::outbox::{Leases as LeaseStore, Outbox};
 use crate::policy::{self, AccessRules, Prices, Quote, State, Stats};
@@ -27,28 +31,17 @@ use crate::wire::route::{self, Route, Table, Target, Way};
 use crate::wire::terms;
 use crate::wire::translate::Thoughts;
 use crate::wire::{headers, refusal, scan};
+use body::{Buffered, Upload, sending};
 use listing::Listing;
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub(super) use translation::Translation;
 
-/// How much of a request body of unknown length is read at once.
-const PIECE: usize = 16 << 10;
-
-/// The most memory that a thread keeps for its next request body.
-const SPARE_BYTES: usize = 256 << 10;
-
 /// The most bytes of thinking that are kept for later turns.
 const MAX_THOUGHTS: usize = 16 << 20;
-
-thread_local! {
-    /// Empty, with the memory of the last body.
-    static SPARE: Cell<BodyBuffer> = Cell::default();
-}
 
 /// The service behind the router's port.
 pub(crate) struct Proxy {
@@ -75,6 +68,10 @@ pub(crate) struct Proxy {
     audience: Arc<dyn Audience>,
     /// Who makes the pages that show them.
     pages: Arc<dyn Pages>,
+    /// The ids of requests that no provider gave one.
+    ids: RequestIds,
+    /// Whose content is kept.
+    contents: Contents,
 }
 
 /// Where a router keeps what must not be lost.
@@ -149,6 +146,8 @@ pub(super) struct Routed<'a> {
     pub(super) translation: Option<Translation>,
     /// What the router answers itself, after asking upstreams on its own behalf.
     listing: Option<Listing<'a>>,
+    /// What is noted for those who look.
+    notes: Option<Box<Notes>>,
 }
 
 impl Routed<'_> {
@@ -200,28 +199,24 @@ impl Service for Proxy {
     fn serve(&self, request: &Inbound<'_>, body: &mut Body<'_>, mut reply: Responder<'_>) {
         let mut routed = match self.understand(request, body) {
             Ok(Request::Own(page)) => return self.own_page(&page, request, body, reply),
-            Ok(Request::Count(tokens)) => return translation::answer_count(reply, tokens),
+            Ok(Request::Count(tokens)) => return translation::answer_count(reply, tokens, &self.ids.next()),
             Ok(Request::Call(routed)) => routed,
-            Err(refused) => {
-                self.purse.with(policy::count_refusal);
-                return refuse(reply, &refused, route::error_protocol(request));
-            }
+            Err(refused) => return self.refuse(request, &refused, reply),
         };
         let started = Instant::now();
         routed.begin(super::tell::now());
-        let client = reply.client();
+        let (client, notes) = (reply.client(), routed.notes.take());
         let (money, hold, quote) = match self.admit(&routed, request, &client) {
             Ok(admitted) => admitted,
             Err(Denied::Refused(refused) | Denied::LeaseShort(refused) | Denied::NoLease(refused)) => {
-                let rendered = refusal::render(&refused, routed.call.protocol);
-                self.note_refusal(&routed, &rendered, refused.reason, started);
-                return send_rendered(reply, &rendered);
+                return self.refuse_call(&routed, notes, &refused, started, reply);
             }
             Err(Denied::ClientGone) => return reply.close_after(),
         };
         let edited = self.edit(&mut routed, hold.clamp(), quote.as_ref());
         let added = routed.added_fields(edited.clamped);
         let mut open = Open::new(self, hold, &routed, &money, started);
+        open.notes = notes;
         let context = Context {
             protocol: routed.call.protocol,
             endpoint: open.is_metered().then_some(routed.call.endpoint),
@@ -240,13 +235,14 @@ impl Service for Proxy {
             return self.answer_listing(listing, &routed, &client, reply, &mut open);
         }
         let watching = EndOnDrop;
+        open.leaves();
         let relayed = match self.send(&routed, request, body, &client) {
             Ok(upstream_reply) => {
-                open.progress = Progress { sent: true, status: upstream_reply.status, ..Progress::default() };
+                open.answered(&upstream_reply);
                 relay::relay(upstream_reply, reply, &context, &mut open)
             }
             Err(SendFault { why, sent }) => {
-                open.progress.sent = sent;
+                open.unanswered(sent);
                 match why {
                     NoReply::Refused(refused) => Relayed::Unstarted(reply, refused),
                     NoReply::ClientGone => {
@@ -259,9 +255,8 @@ impl Service for Proxy {
         };
         drop(watching);
         if let Relayed::Unstarted(reply, refused) = relayed {
-            let rendered = refusal::render(&refused, routed.call.protocol);
-            open.settle_answered(rendered.status, refused.reason.code());
-            send_rendered(reply, &rendered);
+            let rendered = open.settle_refused(&refused);
+            send_rendered(reply, &rendered, open.id_field());
         }
     }
 
@@ -320,6 +315,8 @@ impl Proxy {
             thoughts: Mutex::new(Thoughts::new(MAX_THOUGHTS)),
             audience: stage.audience,
             pages: stage.pages,
+            ids: RequestIds::new(),
+            contents: Contents::default(),
         })
     }
 
@@ -358,7 +355,7 @@ impl Proxy {
         }
         let buffered = self.buffer(request, &target, body)?;
         let assigned = self.keys.as_ref().map(KeyCache::get).transpose()?;
-        let asked_path = target.path;
+        let (asked_path, notes) = (target.path, self.notes(request, buffered.as_ref().map(Buffered::bytes), assigned.as_deref()));
         let (way, call, body, real_model, listing) = match self.about_models(request, &target, assigned.as_ref()) {
             Some((call, listing)) => (Way::Plain, call, buffered, None, listing),
             None => {
@@ -367,54 +364,14 @@ impl Proxy {
             }
         };
         let (at, label) = (UnixMs(0), headers::agent_label(&request.headers));
-        let mut routed = Routed { call, body, assigned, agent, at, label, real_model, added: 0, asked_path, translation: None, listing };
+        let mut routed =
+            Routed { call, body, assigned, agent, at, label, real_model, added: 0, asked_path, translation: None, listing, notes };
         match way {
             Way::Plain => {}
             Way::Translate => self.translate(&mut routed)?,
             Way::Count => return Ok(Request::Count(translation::count(&routed, &self.config.upstreams[routed.call.upstream.0])?)),
         }
         Ok(Request::Call(Box::new(routed)))
-    }
-
-    /// Reads a JSON body into memory; leaves any other where it is.
-    fn buffer(&self, request: &Inbound<'_>, target: &Target<'_>, body: &mut Body<'_>) -> Result<Option<Buffered<'_>>, Refusal> {
-        if let BodyLength::Fixed(length) = request.length
-            && length > self.config.limits.max_upload_bytes
-        {
-            return Err(body_refusal(&BodyError::TooLarge, "--max-upload-bytes"));
-        }
-        let is_json = wants_json(request, target) && request.headers.get("content-encoding").is_none();
-        if request.method != "POST" || !is_json {
-            return Ok(None);
-        }
-        let mut buffered = Buffered::new(&self.buffered);
-        match request.length {
-            BodyLength::None => {}
-            BodyLength::Fixed(length) => {
-                let Limits { max_body_bytes, max_buffered_bytes, .. } = self.config.limits;
-                buffered.count(length.min(max_body_bytes), max_buffered_bytes)?;
-                body.read_into(max_body_bytes, &mut buffered.body).map_err(json_fault)?;
-            }
-            BodyLength::Chunked => self.buffer_pieces(body, &mut buffered)?,
-        }
-        Ok(Some(buffered))
-    }
-
-    /// Of unknown length: counted piece by piece, so that many small ones are not taken for many large ones.
-    fn buffer_pieces(&self, body: &mut Body<'_>, buffered: &mut Buffered<'_>) -> Result<(), Refusal> {
-        let Limits { max_body_bytes, max_buffered_bytes, .. } = self.config.limits;
-        let deadline = body.deadline();
-        loop {
-            buffered.count(PIECE as u64, max_buffered_bytes)?;
-            let count = body.read_more(PIECE, deadline, &mut buffered.body).map_err(json_fault)?;
-            buffered.uncount((PIECE - count) as u64);
-            if buffered.bytes().len() as u64 > max_body_bytes {
-                return Err(json_fault(BodyError::TooLarge));
-            }
-            if count == 0 {
-                return Ok(());
-            }
-        }
     }
 
     fn route<'a>(
@@ -553,12 +510,6 @@ impl Proxy {
             log::debug!("client gone: {fault}");
         }
     }
-
-    /// Tells what happened: the log, and whoever else listens.
-    pub(super) fn tell(&self, event: Event) {
-        super::tell::log(&event);
-        self.audience.tell(event);
-    }
 }
 
 /// Which upstreams have a key now. In server mode that is the assigned provider; a server that names an address names a gateway that
@@ -576,88 +527,6 @@ impl Assigned {
     pub(super) fn is_for(&self, upstream: &Upstream) -> bool {
         self.provider == upstream.protocol || self.base_url.is_some()
     }
-}
-
-/// A request body in memory, counted among all of them while it lives.
-struct Buffered<'p> {
-    body: BodyBuffer,
-    counted: u64,
-    all: &'p AtomicU64,
-}
-
-impl<'p> Buffered<'p> {
-    fn new(all: &'p AtomicU64) -> Self {
-        Self { body: SPARE.take(), counted: 0, all }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.body.filled()
-    }
-
-    fn count(&mut self, bytes: u64, limit: u64) -> Result<(), Refusal> {
-        let before = self.all.fetch_add(bytes, Ordering::Relaxed);
-        self.counted += bytes;
-        if before + bytes <= limit {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            Reason::Overloaded("router_busy"),
-            format!("request bodies under way hold {before} of {limit} bytes; try again in a moment"),
-        ))
-    }
-
-    fn uncount(&mut self, bytes: u64) {
-        self.all.fetch_sub(bytes, Ordering::Relaxed);
-        self.counted -= bytes;
-    }
-}
-
-impl Drop for Buffered<'_> {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.counted, Ordering::Relaxed);
-        let mut body = std::mem::take(&mut self.body);
-        if body.capacity() <= SPARE_BYTES {
-            body.clear();
-            SPARE.set(body);
-        }
-    }
-}
-
-/// A streamed request body with a bound.
-struct Upload<'u, 'b> {
-    body: &'u mut Body<'b>,
-    left: u64,
-}
-
-impl std::io::Read for Upload<'_, '_> {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.body.read(buf)?;
-        self.left = self.left.checked_sub(count as u64).ok_or_else(|| std::io::Error::other(BodyError::TooLarge))?;
-        Ok(count)
-    }
-}
-
-/// The body to send: what was buffered, what streams, or nothing. A POST, PUT or PATCH without one has an empty one.
-fn sending<'s>(routed: &'s Routed<'_>, request: &Inbound<'_>, upload: &'s mut Upload<'_, '_>) -> Sending<'s> {
-    match (&routed.body, request.length) {
-        (Some(body), _) => Sending::Buffered(body.bytes()),
-        (None, BodyLength::None | BodyLength::Fixed(0)) if matches!(request.method, "POST" | "PUT" | "PATCH") => Sending::Buffered(&[]),
-        (None, BodyLength::None | BodyLength::Fixed(0)) => Sending::Nothing,
-        (None, length) => Sending::Streamed(upload, length),
-    }
-}
-
-/// Whether a POST's body is one JSON object: by its content type, or because the endpoint takes nothing else.
-fn wants_json(request: &Inbound<'_>, target: &Target<'_>) -> bool {
-    let kind = request.headers.text("content-type").unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    let is_json =
-        kind.eq_ignore_ascii_case("application/json") || kind.len() > 5 && kind.as_bytes()[kind.len() - 5..].eq_ignore_ascii_case(b"+json");
-    is_json || route::endpoint(target.path).takes_model() && !kind.to_ascii_lowercase().starts_with("multipart/")
-}
-
-fn json_fault(fault: BodyError) -> Refusal {
-    body_refusal(&fault, "--max-body-bytes")
 }
 
 /// The router's own addresses, by method and path.
@@ -679,13 +548,10 @@ fn own_page_of(method: &str, path: &str) -> Result<Option<OwnPage>, Refusal> {
     Err(Refusal::new(Reason::MethodNotAllowed, format!("{path} is the router's own address and takes GET; API calls go to /v1/…")))
 }
 
-fn refuse(reply: Responder<'_>, refused: &Refusal, protocol: Protocol) {
-    send_rendered(reply, &refusal::render(refused, protocol));
-}
-
-fn send_rendered(reply: Responder<'_>, rendered: &refusal::Rendered) {
+/// Sends a whole reply of ours, under the request's id.
+fn send_rendered(reply: Responder<'_>, rendered: &refusal::Rendered, id: (&str, &str)) {
     let fields = rendered.headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-    if let Err(fault) = reply.send(rendered.status, fields, &rendered.body) {
-        log::debug!("client gone: {fault}");
+    if let Err(fault) = reply.send(rendered.status, fields.chain([(id.0, id.1.as_bytes())]), &rendered.body) {
+        log::debug!("client gone: {fault} request_id={}", id.1);
     }
 }

@@ -1,4 +1,44 @@
-//! Ids that nobody else has: of events, of runs.
+//! Ids that nobody else has: of events, of runs, of requests.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The ids that requests have where no provider gave them one: `iron-`, eight digits of the run, and the call's serial. What never became a
+/// call has a count of its own, with an `r` before it.
+pub(super) struct RequestIds {
+    run: String,
+    refused: AtomicU64,
+}
+
+impl RequestIds {
+    /// Those of a run.
+    pub(super) fn new() -> Self {
+        let mut run = run();
+        run.truncate(8);
+        Self { run, refused: AtomicU64::new(0) }
+    }
+
+    /// A call's.
+    pub(super) fn of_call(&self, serial: u64) -> Arc<str> {
+        self.with("", serial)
+    }
+
+    /// The next one for a request that is no call.
+    pub(super) fn next(&self) -> Arc<str> {
+        self.with("r", self.refused.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// One allocation: it is made for every call whose provider gives no id.
+    fn with(&self, mark: &str, number: u64) -> Arc<str> {
+        let mut room = [0; 48];
+        let mut left = &mut room[..];
+        // It fits: 35 bytes at most.
+        let _ = write!(left, "iron-{}-{mark}{number}", self.run);
+        let written = 48 - left.len();
+        std::str::from_utf8(&room[..written]).unwrap_or_default().into()
+    }
+}
 
 /// A random UUID (RFC 9562, version 4).
 #[cfg(any(feature = "analytics", test))]
@@ -68,6 +108,16 @@ mod tests {
         assert!(matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
         assert_ne!(id, uuid4());
         assert_eq!(run().len(), 16);
+    }
+
+    #[test]
+    fn requests_have_ids_of_their_run() {
+        let ids = RequestIds::new();
+        let (first, long) = (ids.of_call(1), ids.of_call(u64::MAX));
+        assert_eq!((&first[..5], &first[13..], first.len()), ("iron-", "-1", 15), "{first}");
+        assert!(first[5..13].bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");
+        assert_eq!(&long[13..], "-18446744073709551615");
+        assert_eq!((&ids.next()[13..], &ids.next()[13..]), ("-r1", "-r2"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One exchange with an upstream, from the client's head to the settled outcome. [`exchange`] is the whole of it on one screen.
 
 mod control;
+mod details;
 pub(crate) mod exchange;
 mod idle;
 mod ids;

@@ -1,14 +1,17 @@
 //! A call that was admitted and has not been settled. It is settled once, on every way out: by the relay just before the client sees the
 //! end, by the exchange when there was no reply, or when it is dropped.
 
+use super::details::Notes;
 use super::exchange::{Proxy, Routed};
 use super::purse::Purse;
+use super::upstream::UpstreamReply;
 use crate::call::{End, Hold, Outcome, Refusal, Stages};
 use crate::event::{Crossing, Event};
 use crate::money::{Price, Reported, Terms};
 use crate::policy::{self, Ended};
-use crate::row::{Bill, Details, RequestInfo, Row};
-use crate::wire::refusal;
+use crate::row::{Bill, RequestInfo, Row};
+use crate::wire::headers;
+use crate::wire::refusal::{self, Rendered};
 use crate::wire::terms::{self, Metering};
 use crate::wire::translate::Kept;
 use std::sync::Arc;
@@ -52,10 +55,11 @@ pub(super) struct Open<'p> {
     /// What happened, to be told when the client has its reply.
     told: Option<Arc<Row>>,
     clamp: Option<u64>,
-    /// The `x-request-id` that the client sees.
-    pub(super) request_id: Option<Arc<str>>,
-    /// What only a call's details show.
-    pub(super) details: Option<Details>,
+    serial: u64,
+    /// The id that the client sees; `None`: not known yet.
+    request_id: Option<Arc<str>>,
+    /// What is noted for those who look.
+    pub(super) notes: Option<Box<Notes>>,
     /// How far it came; where it is dropped unsettled, this is what it is settled by.
     pub(super) progress: Progress,
     started: Instant,
@@ -64,9 +68,9 @@ pub(super) struct Open<'p> {
 impl<'p> Open<'p> {
     /// The call begins.
     pub(super) fn new(proxy: &'p Proxy, hold: Hold, routed: &'p Routed<'p>, money: &'p Money, started: Instant) -> Self {
-        let info = Arc::new(proxy.info(routed, hold.serial));
+        let (serial, clamp) = (hold.serial, hold.clamp());
+        let info = Arc::new(proxy.info(routed, serial));
         proxy.tell(Event::RequestStarted(info.clone()));
-        let clamp = hold.clamp();
         Self {
             proxy,
             routed,
@@ -74,8 +78,9 @@ impl<'p> Open<'p> {
             hold: Some((hold, info)),
             told: None,
             clamp,
+            serial,
             request_id: None,
-            details: None,
+            notes: None,
             progress: Progress::default(),
             started,
         }
@@ -96,14 +101,104 @@ impl<'p> Open<'p> {
         self.close(self.progress.status, end, reported, None);
     }
 
-    /// Settles a call that we answer ourselves, because there is no reply to pass on.
-    pub(super) fn settle_answered(&mut self, status: u16, code: &'static str) {
-        self.close(status, End::UpstreamFailed, &Reported::default(), Some(code));
+    /// Settles a call that we answer ourselves, because there is no reply to pass on, and gives what is answered. Where a reply came and
+    /// could not be passed on, the call is settled already.
+    pub(super) fn settle_refused(&mut self, refused: &Refusal) -> Rendered {
+        let rendered = refusal::render(refused, self.routed.call.protocol);
+        self.fail_as(rendered.status, End::UpstreamFailed, &Reported::default(), refused);
+        self.note_own(&rendered);
+        self.fail(&refused.message);
+        rendered
     }
 
     /// Settles a call whose reply came, wholly or in part, and could not be passed on; it is answered with an error of ours.
     pub(super) fn settle_unpassed(&mut self, refused: &Refusal, reported: &Reported) {
-        self.close(refusal::status(refused.reason), End::UpstreamCut, reported, Some(refused.reason.code()));
+        self.fail_as(refusal::status(refused.reason), End::UpstreamCut, reported, refused);
+    }
+
+    /// A failure of ours goes by an id of ours.
+    fn fail_as(&mut self, status: u16, end: End, reported: &Reported, refused: &Refusal) {
+        if !self.is_settled() {
+            self.request_id = None;
+            self.close(status, end, reported, Some(refused.reason.code()));
+        }
+    }
+
+    /// The time since the request had been read.
+    pub(super) fn elapsed(&self) -> Option<Duration> {
+        Some(self.started.elapsed())
+    }
+
+    /// The request leaves for the upstream now.
+    pub(super) fn leaves(&mut self) {
+        self.progress.stages.sent = self.elapsed();
+    }
+
+    /// The head of the upstream's reply has come.
+    pub(super) fn answered(&mut self, reply: &UpstreamReply) {
+        let stages = Stages { head: self.elapsed(), ..self.progress.stages };
+        self.progress = Progress { sent: true, status: reply.status, stages, ..Progress::default() };
+        let (own, other) = headers::request_id_names(self.routed.call.protocol);
+        self.request_id = [own, other].into_iter().find_map(|name| id_in(reply.headers.get(name)?.as_bytes()));
+    }
+
+    /// There will be no reply; `sent`: the request had left all the same.
+    pub(super) fn unanswered(&mut self, sent: bool) {
+        self.progress.sent = sent;
+        self.progress.stages.sent = self.progress.stages.sent.filter(|_| sent);
+    }
+
+    /// The id that the client knows the call by.
+    pub(super) fn id(&mut self) -> Arc<str> {
+        let (proxy, serial) = (self.proxy, self.serial);
+        self.request_id.get_or_insert_with(|| proxy.own_id(serial)).clone()
+    }
+
+    /// An id of ours, for the client of a provider that gave none.
+    pub(super) fn id_to_add(&mut self) -> Option<Arc<str>> {
+        if self.request_id.is_some() { None } else { Some(self.id()) }
+    }
+
+    /// The field that tells the client.
+    pub(super) fn id_field(&self) -> (&'static str, &str) {
+        (headers::request_id_names(self.routed.call.protocol).0, self.request_id.as_deref().unwrap_or_default())
+    }
+
+    /// The head of the reply, as the client gets it.
+    pub(super) fn note_head<'f>(&mut self, status: u16, readable: bool, fields: impl Iterator<Item = (&'f str, &'f [u8])>) {
+        if let Some(notes) = &mut self.notes {
+            notes.head(status, fields, readable, &self.proxy.secrets(self.routed.assigned()));
+        }
+    }
+
+    /// The reply is one of ours.
+    pub(super) fn note_own(&mut self, rendered: &Rendered) {
+        let id = self.id();
+        if let Some(notes) = &mut self.notes {
+            let name = headers::request_id_names(self.routed.call.protocol).0;
+            notes.answer(rendered, (name, &id), &self.proxy.secrets(self.routed.assigned()));
+        }
+    }
+
+    /// Bytes of the reply's body, as the client gets them.
+    pub(super) fn note_body(&mut self, bytes: &[u8]) {
+        if let Some(notes) = &mut self.notes {
+            notes.feed(bytes);
+        }
+    }
+
+    /// A translated stream ended with an error, told by the last of these events.
+    pub(super) fn fail_by(&mut self, events: &[u8]) {
+        if let Some(notes) = &mut self.notes {
+            notes.fail_by(events);
+        }
+    }
+
+    /// Why the call failed.
+    pub(super) fn fail(&mut self, why: &str) {
+        if let Some(notes) = &mut self.notes {
+            notes.fail(why);
+        }
     }
 
     /// Keeps thinking of the reply for the client's next turn.
@@ -117,12 +212,11 @@ impl<'p> Open<'p> {
         let total = self.started.elapsed();
         // What is written now for the first time leaves at once.
         let first_byte = first_byte.or((passed > 0).then_some(total));
-        // What is settled is whole, or will never be.
-        stages.received = stages.head.map(|_| total);
+        // What is settled as complete is whole.
+        stages.received = stages.head.filter(|_| end == End::Complete).map(|_| total);
         let outcome = Outcome { status, end, reply_bytes: passed, first_byte, total, stages };
         let bill = self.bill(end, reported);
-        let (request_id, details) = (self.request_id.take(), self.details.take().map(Arc::new));
-        let row = Arc::new(Row { request_id, details, ..Row::new(info, outcome, bill, code) });
+        let row = Arc::new(Row { request_id: Some(self.id()), ..Row::new(info, outcome, bill, code) });
         let settling = Settling::new(self.proxy.purse(), hold, &row);
         self.proxy.keep(&row, self.money.leased);
         self.proxy.tell_crossings(settling.done());
@@ -150,6 +244,16 @@ impl<'p> Open<'p> {
         terms.input_tokens = terms.input_tokens.saturating_sub(self.routed.added_bytes());
         terms
     }
+}
+
+/// Characters of an id that are kept.
+const MAX_ID: usize = 128;
+
+/// A provider's id, bounded; `None`: there is none in the field.
+fn id_in(value: &[u8]) -> Option<Arc<str>> {
+    let value = value.trim_ascii();
+    let text = String::from_utf8_lossy(&value[..value.len().min(MAX_ID)]);
+    (!text.is_empty()).then(|| Arc::from(&*text))
 }
 
 /// A hold that is about to be settled: also if what comes before panics.
@@ -184,7 +288,7 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.close(self.progress.status, End::Abandoned, &Reported::default(), None);
         if let Some(row) = self.told.take() {
-            self.proxy.tell(Event::closing(row));
+            self.proxy.tell_closed(row, self.notes.take(), self.routed);
         }
     }
 }

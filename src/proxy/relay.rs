@@ -99,7 +99,9 @@ pub(super) fn relay<'a>(mut reply: UpstreamReply, responder: Responder<'a>, cont
         },
     };
     let meter = context.endpoint.filter(|_| kind != Kind::Opaque).map(|endpoint| Meter::new(endpoint, kind == Kind::Events));
-    let stream = responder.start(reply.status, fields(&reply, context), framing);
+    let own_id = open.id_to_add();
+    open.note_head(reply.status, kind != Kind::Opaque, fields(&reply, context, own_id.as_deref()));
+    let stream = responder.start(reply.status, fields(&reply, context, own_id.as_deref()), framing);
     let relay = Relay {
         stream,
         context,
@@ -160,8 +162,8 @@ fn length_of(framing: Framing) -> Option<u64> {
 }
 
 /// The fields of the reply for the client: the upstream's, and ours. Where it is translated, the request's id has the other protocol's
-/// name beside its own.
-fn fields<'f>(reply: &'f UpstreamReply, context: &'f Context<'_>) -> impl Iterator<Item = (&'f str, &'f [u8])> {
+/// name beside its own; where the upstream gave none, it is `own_id`.
+fn fields<'f>(reply: &'f UpstreamReply, context: &'f Context<'_>, own_id: Option<&'f str>) -> impl Iterator<Item = (&'f str, &'f [u8])> {
     let nominated = Nominated::by(reply.headers.get_all(CONNECTION).iter().map(|value| value.as_bytes()));
     let fields = reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let passed = fields.filter(move |(name, _)| nominated.lets_to_client(name));
@@ -170,7 +172,8 @@ fn fields<'f>(reply: &'f UpstreamReply, context: &'f Context<'_>) -> impl Iterat
         let value = reply.headers.get(theirs).filter(|_| !reply.headers.contains_key(ours))?;
         Some((ours, value.as_bytes()))
     });
-    passed.chain(request_id).chain(context.added.iter().map(|(name, value)| (*name, value.as_bytes())))
+    let own_id = own_id.map(|id| (headers::request_id_names(context.protocol).0, id.as_bytes()));
+    passed.chain(request_id).chain(own_id).chain(context.added.iter().map(|(name, value)| (*name, value.as_bytes())))
 }
 
 /// What happens to a reply's bytes on their way.
@@ -285,7 +288,10 @@ impl Relay<'_, '_, '_, '_> {
                 if is_last {
                     return match next(body, &mut [0]) {
                         Next::End => self.finish(&buffer[..pending]),
-                        _ => self.ended(End::UpstreamCut),
+                        _ => {
+                            self.open.fail("the upstream's reply is not as long as it says");
+                            self.ended(End::UpstreamCut)
+                        }
                     };
                 }
                 if self.pass(&buffer[..pending]).is_err() {
@@ -366,6 +372,7 @@ impl Relay<'_, '_, '_, '_> {
         self.keep_thoughts();
         if self.edit.has_failed() {
             // Whoever sees it takes it for the end, also where the meter does not.
+            self.open.fail_by(&edited);
             self.note(edited.len());
             self.settle(End::UpstreamCut);
         }
@@ -412,6 +419,7 @@ impl Relay<'_, '_, '_, '_> {
             self.boundary.feed(bytes);
         }
         self.stream.write(bytes)?;
+        self.open.note_body(bytes);
         self.note(bytes.len());
         Ok(())
     }
@@ -472,9 +480,12 @@ impl Relay<'_, '_, '_, '_> {
     /// Tells the client of a live stream why it ends, where an event may stand, then closes without an end. What an edit holds of an
     /// unfinished event is of no use to anybody.
     fn broken(mut self, code: &str, message: &str) {
+        self.open.fail(message);
         self.settle(End::UpstreamCut);
         if self.release().is_ok() && self.may_add() {
-            let _ = self.stream.write(&sse::error_event(self.context.protocol, code, message));
+            let event = sse::error_event(self.context.protocol, code, message);
+            self.open.note_body(&event);
+            let _ = self.stream.write(&event);
         }
     }
 
@@ -493,6 +504,7 @@ impl Relay<'_, '_, '_, '_> {
             }
         }
         let last = if rest.is_empty() && self.edit.is_nothing() { last } else { &rest };
+        self.open.note_body(last);
         self.open.progress.passed += last.len() as u64;
         if let Some(meter) = &mut self.meter {
             meter.end();
@@ -500,7 +512,7 @@ impl Relay<'_, '_, '_, '_> {
         self.settle(End::Complete);
         // Settled as complete: if the client has gone at this very point, the provider's work was done all the same.
         if let Err(fault) = self.stream.finish_with(last) {
-            log::debug!("client gone at the end: {fault}");
+            log::debug!("client gone at the end: {fault} request_id={}", self.open.id());
         }
     }
 

@@ -62,6 +62,7 @@ impl Settings {
         self.limits(&mut config);
         self.money(&mut config, outside)?;
         config.strict_translation = matches!(self.value("strict_translation"), Some(Value::Switch(true)));
+        config.capture = matches!(self.value("capture"), Some(Value::Switch(true)));
         config.control = self.control(outside)?;
         config.upstreams = self.all_upstreams(config.control.is_some(), outside)?;
         if config.upstreams.is_empty() {

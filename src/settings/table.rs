@@ -148,6 +148,8 @@ pub const SETTINGS: &[Setting] = &[
         "while the ledger can't keep rows, calls go on, or are refused"),
     setting("strict_translation", Kind::Switch, "false", "IRON_STRICT_TRANSLATION",
         "a request of which the other provider's protocol can't carry everything is refused; else the reply names what was left out"),
+    setting("capture", Kind::Switch, "false", "IRON_CAPTURE",
+        "bodies of calls are kept in memory for the dashboard: 64 KiB of each, the last 200 calls; never in the ledger or the log"),
     setting("config", Kind::File, "none", "IRON_CONFIG",
         "config file (TOML) with these names, [upstreams.NAME] and [agents.NAME] tables"),
     setting("keepalive_seconds", Kind::Seconds { zero: true }, "15", "IRON_KEEPALIVE_SECONDS",

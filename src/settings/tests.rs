@@ -368,7 +368,7 @@ fn the_defaults_of_the_table_are_those_of_config() -> Result<(), Error> {
     let pairs: Vec<_> = written.map(|setting| (setting.name, setting.default)).chain([("openai_key", "k")]).collect();
     let stated = Settings::from_pairs(pairs)?.check(&Outside::process())?.config;
     let figures = |config: &Config| {
-        let ledger = (&config.state, config.on_ledger_error, config.strict_translation);
+        let ledger = (&config.state, config.on_ledger_error, config.strict_translation, config.capture);
         format!("{} {} {:?} {:?} {:?} {ledger:?}", config.host, config.port, config.limits, config.timeouts, config.spending)
     };
     assert_eq!(figures(&plain), figures(&stated));

@@ -203,7 +203,8 @@ impl<'a> Object<'a> {
     }
 
     fn details(&mut self, details: &Details) {
-        let content = details.content.as_ref();
+        let content = details.content.get();
+        let content = content.as_deref();
         let body = |bytes: Option<&Vec<u8>>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         let mut object = Object::begin(self.out);
         object.fields("request_headers", &details.request_headers);

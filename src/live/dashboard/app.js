@@ -4,6 +4,7 @@ const BEAT_MS = 100;
 const THEMES = ["auto", "light", "dark"];
 
 newChart("chart-latency", { bars: false, format: span, layers: [
+  { name: "first token", colour: "--muted", dashed: true, value: (bucket) => quantile(bucket.first, 0.5) },
   { name: "95th", colour: "--second", value: (bucket) => quantile(bucket.latency, 0.95) },
   { name: "median", colour: "--accent", value: (bucket) => quantile(bucket.latency, 0.5) },
 ] });

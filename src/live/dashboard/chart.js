@@ -2,10 +2,10 @@
 
 const charts = [];
 const pointer = { at: null };
-const GAP_TOP = 10;
-const GAP_BOTTOM = 20;
-const GAP_LEFT = 52;
-const GAP_RIGHT = 2;
+// Room around the plot, in pixels at the page's usual size of type.
+const gapTop = () => 10 * scale();
+const gapBottom = () => 20 * scale();
+const gapLeft = () => 50 * scale();
 
 // A chart: `layers` from the bottom up, each a name, a colour (a custom property of the page) and a value of a bucket.
 function newChart(id, { bars, format, layers }) {
@@ -14,8 +14,8 @@ function newChart(id, { bars, format, layers }) {
   const legend = figure.querySelector(".legend");
   const chart = { canvas, context: canvas.getContext("2d"), bars, format, layers, width: 0, height: 0, tip: figure.querySelector(".tip") };
   for (const layer of layers) {
-    const key = element("i", { class: bars ? "key bar" : "key" });
-    key.style.background = `var(${layer.colour})`;
+    const key = element("i", { class: bars ? "key bar" : layer.dashed ? "key dashed" : "key" });
+    key.style.color = `var(${layer.colour})`;
     legend.append(element("span", {}, key, layer.name));
   }
   new ResizeObserver(([entry]) => fit(chart, entry.contentRect)).observe(canvas);
@@ -26,6 +26,7 @@ function newChart(id, { bars, format, layers }) {
 
 function fit(chart, { width, height }) {
   const ratio = devicePixelRatio || 1;
+  rootSize = 0;
   Object.assign(chart, { width, height });
   chart.canvas.width = Math.round(width * ratio);
   chart.canvas.height = Math.round(height * ratio);
@@ -34,15 +35,15 @@ function fit(chart, { width, height }) {
 }
 
 function point(chart, x) {
-  const inside = x !== null && x >= GAP_LEFT && chart.buckets;
-  pointer.at = inside ? Math.min(chart.buckets.length - 1, Math.floor((x - GAP_LEFT) / stride(chart))) : null;
+  const inside = x !== null && x >= gapLeft() && chart.buckets;
+  pointer.at = inside ? Math.min(chart.buckets.length - 1, Math.floor((x - gapLeft()) / stride(chart))) : null;
   for (const each of charts) {
     draw(each);
     showTip(each);
   }
 }
 
-const stride = (chart) => (chart.width - GAP_LEFT - GAP_RIGHT) / chart.buckets.length;
+const stride = (chart) => (chart.width - gapLeft() ) / chart.buckets.length;
 
 // New figures for all charts.
 function updateCharts(series, now) {
@@ -72,6 +73,14 @@ function tallest(chart) {
   return Math.max(0, ...chart.buckets.map((_, at) => chart.values.reduce((total, values) => total + (values[at] || 0), 0)));
 }
 
+let rootSize = 0;
+
+// How much larger than usual type is.
+function scale() {
+  rootSize = rootSize || parseFloat(getComputedStyle(document.documentElement).fontSize);
+  return rootSize / 14;
+}
+
 const colours = new Map();
 
 // The colour of a custom property in the theme that is on; asked of the page once a theme.
@@ -81,38 +90,38 @@ function colour(name) {
 }
 
 function draw(chart) {
-  if (!chart.buckets || chart.width < GAP_LEFT + 20) return;
+  if (!chart.buckets || chart.width < gapLeft() + 20) return;
   const top = ceiling(tallest(chart));
-  const y = (value) => chart.height - GAP_BOTTOM - (value / top) * (chart.height - GAP_TOP - GAP_BOTTOM);
+  const y = (value) => chart.height - gapBottom() - (value / top) * (chart.height - gapTop() - gapBottom());
   chart.context.clearRect(0, 0, chart.width, chart.height);
   drawScale(chart, top, y);
   if (chart.bars) drawBars(chart, y);
-  else chart.layers.forEach((layer, at) => drawLine(chart, chart.values[at], colour(layer.colour), y));
+  else chart.layers.forEach((layer, at) => drawLine(chart, chart.values[at], layer, y));
   if (pointer.at !== null) drawPointer(chart);
 }
 
 function drawScale(chart, top, y) {
   const { context, width, height } = chart;
-  context.font = "11px " + colour("--font");
+  context.font = 11 * scale() + "px " + colour("--font");
   context.textBaseline = "middle";
   context.lineWidth = 1;
   for (const value of [0, top / 2, top]) {
     const line = Math.round(y(value)) + 0.5;
     context.strokeStyle = colour("--line");
     context.beginPath();
-    context.moveTo(GAP_LEFT, line);
+    context.moveTo(gapLeft(), line);
     context.lineTo(width, line);
     context.stroke();
     context.fillStyle = colour("--muted");
     context.textAlign = "right";
-    context.fillText(value === 0 ? "0" : chart.format(value), GAP_LEFT - 8, line);
+    context.fillText(value === 0 ? "0" : onScale(chart.format(value)), gapLeft() - 8, line);
   }
   const minutes = (chart.step * chart.buckets.length) / 60000;
   context.textBaseline = "alphabetic";
   for (const [share, align] of [[0, "left"], [0.5, "center"], [1, "right"]]) {
     context.textAlign = align;
     const text = share === 1 ? "now" : "\u2212" + minutes * (1 - share) + " min";
-    context.fillText(text, GAP_LEFT + share * (width - GAP_LEFT), height - 4);
+    context.fillText(text, gapLeft() + share * (width - gapLeft()), height - 4);
   }
 }
 
@@ -125,24 +134,25 @@ function drawBars(chart, y) {
     chart.values[of].forEach((value, at) => {
       if (!value) return;
       const upper = y(ground[at] + value);
-      context.fillRect(GAP_LEFT + at * step, upper, Math.max(1, step - (step > 4 ? 1 : 0)), Math.max(1, y(ground[at]) - upper));
+      context.fillRect(gapLeft() + at * step, upper, Math.max(1, step - (step > 4 ? 1 : 0)), Math.max(1, y(ground[at]) - upper));
       ground[at] += value;
     });
   });
 }
 
 // A line through the buckets in which something happened. Across a few empty ones it goes on; a longer silence is a gap.
-function drawLine(chart, values, stroke, y) {
+function drawLine(chart, values, layer, y) {
   const { context } = chart;
   const step = stride(chart);
   let before = null;
-  context.strokeStyle = context.fillStyle = stroke;
-  context.lineWidth = 1.6;
+  context.strokeStyle = colour(layer.colour);
+  context.lineWidth = 1.6 * scale();
+  context.setLineDash(layer.dashed ? [2, 4] : []);
   context.lineJoin = "round";
   context.beginPath();
   values.forEach((value, at) => {
     if (value === null) return;
-    const x = GAP_LEFT + (at + 0.5) * step;
+    const x = gapLeft() + (at + 0.5) * step;
     if (before === null || at - before > 8) {
       context.moveTo(x, y(value));
       context.lineTo(x + 0.01, y(value));
@@ -151,15 +161,16 @@ function drawLine(chart, values, stroke, y) {
   });
   context.lineCap = "round";
   context.stroke();
+  context.setLineDash([]);
 }
 
 function drawPointer(chart) {
-  const x = Math.round(GAP_LEFT + (pointer.at + 0.5) * stride(chart)) + 0.5;
+  const x = Math.round(gapLeft() + (pointer.at + 0.5) * stride(chart)) + 0.5;
   chart.context.strokeStyle = colour("--muted");
   chart.context.lineWidth = 1;
   chart.context.beginPath();
-  chart.context.moveTo(x, GAP_TOP);
-  chart.context.lineTo(x, chart.height - GAP_BOTTOM);
+  chart.context.moveTo(x, gapTop());
+  chart.context.lineTo(x, chart.height - gapBottom());
   chart.context.stroke();
 }
 
@@ -169,7 +180,7 @@ function showTip(chart) {
   const lines = chart.layers.map((layer, of) => element("span", {}, layer.name, element("b", {}, written(chart, chart.values[of][pointer.at]))));
   const from = chart.end - (chart.buckets.length - pointer.at) * chart.step;
   chart.tip.replaceChildren(element("span", { class: "when" }, timeOfDay(from)), ...lines);
-  const x = GAP_LEFT + (pointer.at + 0.5) * stride(chart);
+  const x = gapLeft() + (pointer.at + 0.5) * stride(chart);
   const right = x > chart.width / 2;
   chart.tip.style.left = right ? "" : x + 10 + "px";
   chart.tip.style.right = right ? chart.width - x + 10 + "px" : "";

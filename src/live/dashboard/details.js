@@ -75,7 +75,7 @@ const ENDS = {
 function failureOf(call, kept) {
   if (call.kind === "ok") return null;
   const text = kept.error || ENDS[call.event.end] || "The provider answered with status " + call.event.status + ".";
-  return element("section", { class: "failure " + call.kind }, element("h3", {}, call.kind === "refused" ? "Refused" : "Failed"), element("pre", {}, text));
+  return element("section", { class: "failure " + call.kind }, element("h3", {}, call.kind === "refused" ? "Refused" : "Failed"), element("pre", {}, indented(text)));
 }
 
 function factsOf(call) {
@@ -113,7 +113,7 @@ function tokensOf(event) {
 // The stages of a call, in the order in which they follow one another.
 const STAGES = [
   ["In the router", "sent_ms"],
-  ["Waiting for the provider", "head_ms"],
+  ["Waiting for provider", "head_ms"],
   ["To the first byte", "first_byte_ms"],
   ["Receiving", "received_ms"],
   ["Settling", "duration_ms"],
@@ -141,14 +141,14 @@ function headersOf(title, fields) {
   return section(title, element("dl", { class: "headers" }, fields.map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
 }
 
-// A body: indented where it is JSON.
-function textOf(title, text) {
-  if (text === null || text === undefined) return null;
-  let shown = text;
+const textOf = (title, text) => (text === null || text === undefined ? null : section(title, element("pre", {}, indented(text))));
+
+// JSON on many lines; what is none, or was cut at its bound, as it is.
+function indented(text) {
+  if (!/^\s*[[{]/.test(text)) return text;
   try {
-    shown = JSON.stringify(JSON.parse(text), null, 2);
+    return JSON.stringify(JSON.parse(text), null, 2);
   } catch {
-    // No JSON, or cut at its bound: as it is.
+    return text;
   }
-  return section(title, element("pre", {}, shown));
 }

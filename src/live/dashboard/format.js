@@ -11,7 +11,7 @@ function element(tag, attributes, ...children) {
     else if (name === "onclick") made.addEventListener("click", value);
     else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return made;
 }
 
@@ -35,6 +35,14 @@ function short(number) {
   const [scaled, unit] = number < 1e6 ? [number / 1e3, "k"] : number < 1e9 ? [number / 1e6, "M"] : [number / 1e9, "G"];
   return (scaled < 10 ? scaled.toFixed(2) : scaled < 100 ? scaled.toFixed(1) : scaled.toFixed(0)) + unit;
 }
+
+// The same in a line of small print: 1.2k · 46k
+function brief(number) {
+  return number < 1000 ? count(number) : short(number).replace(/^(\d\.\d)\d|^(\d\d)\.\d/, "$1$2").replace(/^(\d),(\d)\d\d$/, "$1.$2k");
+}
+
+// A figure on a scale: zeros behind the point say nothing there.
+const onScale = (text) => text.replace(/(\.\d*?)0+(?!\d)/, "$1").replace(/\.(?!\d)/, "");
 
 // Dollars to the digits that matter: $12.30 · $0.042 · $0.000015
 function usd(dollars) {

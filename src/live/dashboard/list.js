@@ -106,6 +106,11 @@ function showRow(row, call, at, now) {
     row.node.setAttribute("aria-rowindex", at + 2);
   }
   cellTexts(call, now).forEach((text, of) => setText(row.cells[of], text));
+  if (row.titled !== call.event) {
+    // What may not fit its column can be read by pointing at it.
+    row.titled = call.event;
+    for (const of of [1, 2, 4]) row.cells[of].title = row.cells[of].textContent;
+  }
 }
 
 function statusText(call) {
@@ -119,6 +124,7 @@ function statusText(call) {
 function cellTexts(call, now) {
   const { event } = call;
   const open = call.kind === "running" || call.kind === "lost";
+  const none = open ? "" : DASH;
   const used = !open && event.input_tokens + event.output_tokens > 0;
   return [
     timeOfDay(event.at),
@@ -127,10 +133,10 @@ function cellTexts(call, now) {
     event.provider || DASH,
     event.agent || DASH,
     event.method + " " + event.path,
-    used ? count(event.input_tokens) + " \u2192 " + count(event.output_tokens) : DASH,
-    open || (!used && event.cost_nano_usd === 0) ? DASH : cost(event),
-    open ? DASH : span(event.first_byte_ms),
-    call.kind === "running" ? clock(now - event.at) : open ? DASH : span(event.duration_ms),
+    used ? count(event.input_tokens) + " \u2192 " + count(event.output_tokens) : none,
+    open || (!used && event.cost_nano_usd === 0) ? none : cost(event),
+    open ? none : span(event.first_byte_ms),
+    call.kind === "running" ? clock(now - event.at) : open ? "" : span(event.duration_ms),
   ];
 }
 

@@ -66,17 +66,17 @@ const optional = (number, words) => (number > 0 ? " \u00b7 " + count(number) + "
 
 function renderTiles(now) {
   const whole = sum(bucketsUntil(WINDOWS[panels.window], now));
-  const minute = sum(bucketsUntil(WINDOWS.five, now).slice(-20));
+  const minute = sum(bucketsUntil(WINDOWS.five, now).slice(-10));
   const oldest = [...store.running].reduce((least, call) => Math.min(least, call.event.at), now);
   tile("rate", count(minute.calls), plural(whole.calls, "call", "calls") + (panels.window === "five" ? " in 5 min" : " in 1 h"));
   tile("flight", count(store.running.size), store.running.size > 0 ? "longest " + clock(now - oldest) : "nothing running");
-  tile("tokens", short(whole.input + whole.output), `${short(whole.input)} in \u00b7 ${short(whole.output)} out` + (whole.cached > 0 ? ` \u00b7 ${percent(whole.cached, whole.input)} cached` : ""));
+  tile("tokens", short(whole.input + whole.output), `${brief(whole.input)} in \u00b7 ${brief(whole.output)} out` + (whole.cached > 0 ? ` \u00b7 ${percent(whole.cached, whole.input)} cached` : ""));
   const answered = whole.calls - whole.refused;
-  tile("cost", usd(whole.nano / 1e9), (answered > 0 ? usd(whole.nano / 1e9 / answered) + " a call" : "no calls") + optional(whole.unpriced, "without a price"));
+  tile("cost", usd(whole.nano / 1e9), (answered > 0 ? usd(whole.nano / 1e9 / answered) + " a call" : "no calls") + optional(whole.unpriced, "unpriced"));
   tile("failures", count(whole.failed), percent(whole.failed, answered) + " of calls" + optional(whole.refused, "refused"));
-  byId("tile-failures").classList.toggle("bad", whole.failed > 0);
+  byId("tile-failures").classList.toggle("bad", whole.failed >= 0.05 * answered && whole.failed > 0);
   const p50 = quantile(whole.first, 0.5);
-  tile("first", p50 === null ? DASH : span(p50), p50 === null ? "median to first byte" : "median \u00b7 95th " + span(quantile(whole.first, 0.95)));
+  tile("first", p50 === null ? DASH : span(p50), p50 === null ? "no streams yet" : "median \u00b7 95th " + span(quantile(whole.first, 0.95)));
 }
 
 // Health by provider and its models, from the calls that are kept.

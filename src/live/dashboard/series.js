@@ -55,7 +55,8 @@ function addToSeries(series, event, now) {
   // A refusal takes no time and a failure any: only what was answered says how long answers take.
   if (event.type !== "llm_request_completed") return;
   bucket.latency[binOf(event.duration_ms)]++;
-  if (event.first_byte_ms !== null) bucket.first[binOf(event.first_byte_ms)]++;
+  // The first byte of a stream comes with its first token; that of any other reply with its last.
+  if (event.stream && event.first_byte_ms !== null) bucket.first[binOf(event.first_byte_ms)]++;
 }
 
 // The buckets in order of time, the one of `now` last; null where nothing happened.

@@ -6,7 +6,7 @@ const MAX_DETAIL_CHARS = 16 * 1024 * 1024;
 // Names offered in each filter.
 const MAX_NAMES = 200;
 const MAX_NOTICES = 4;
-const WINDOWS = { five: newSeries(3000, 100), hour: newSeries(30000, 120) };
+const WINDOWS = { five: newSeries(6000, 50), hour: newSeries(60000, 60) };
 
 const store = {
   calls: [],             // in the order in which they began
@@ -119,9 +119,8 @@ function notice(about, level, text) {
 
 function seeThreshold(event) {
   const whose = event.agent === null ? "The budget" : "The budget of " + event.agent;
-  const figures = usd(event.spent_nano_usd / 1e9) + " of " + usd(event.limit_nano_usd / 1e9);
   if (event.agent === null) store.reached.add(event.percent);
-  notice("budget of " + event.agent, event.percent >= 100 ? "bad" : "warn", `${whose} is ${event.percent}\u202f% spent: ${figures}.`);
+  notice("budget of " + event.agent, event.percent >= 100 ? "bad" : event.percent >= 80 ? "warn" : "info", `${whose}, ${usd(event.limit_nano_usd / 1e9)}, is ${event.percent >= 100 ? "spent" : event.percent + "\u202f% spent"} since ${timeOfDay(event.at)}.`);
 }
 
 // Calls whose end may have been missed are no longer called running; their end still finds them if it comes.

@@ -64,6 +64,7 @@ impl Proxy {
         mut reply: Responder<'_>,
         open: &mut Open<'_>,
     ) {
+        open.leaves();
         let asking = self.asking(routed.assigned.as_ref(), client);
         let asker = routed.call.protocol;
         let rendered = match listing {
@@ -71,13 +72,15 @@ impl Proxy {
             Listing::One(segment) => asking.one(routed.call.upstream, segment, asker),
         };
         open.progress.sent = true;
+        open.progress.stages.head = open.elapsed();
         let Some(rendered) = rendered else {
             reply.close_after();
             return open.settle(End::ClientGone, &Reported::default());
         };
         let passed = rendered.body.len() as u64;
-        open.progress = Progress { sent: true, status: rendered.status, received: passed, passed, ..Progress::default() };
+        open.progress = Progress { status: rendered.status, received: passed, passed, ..open.progress };
+        open.note_own(&rendered);
         open.settle(End::Complete, &Reported::default());
-        send_rendered(reply, &rendered);
+        send_rendered(reply, &rendered, open.id_field());
     }
 }

@@ -5,16 +5,15 @@ use super::super::open::Money;
 use super::super::purse::Denied;
 use super::super::tell;
 use super::{Admitted, Edited, Proxy, Routed};
-use crate::call::{End, Endpoint, Inbound, Outcome, Reason, Refusal};
+use crate::call::{Endpoint, Inbound, Reason, Refusal};
 use crate::config::{Allow, Key, OnLedgerError, UsageMode};
 use crate::event::{Crossing, Event};
 use crate::http::Client;
 use crate::policy::{self, Ask, Quote};
-use crate::row::{self, Bill, RequestInfo, Row};
+use crate::row::{self, RequestInfo, Row};
+use crate::wire::headers;
 use crate::wire::terms::{self, Metering};
-use crate::wire::{headers, refusal};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// How many leases are asked for, for one call, at most.
 const MOST_LEASES: u32 = 3;
@@ -150,16 +149,6 @@ impl Proxy {
             request_bytes: routed.body_bytes().map(|body| body.len() as u64),
             translated: routed.translation.is_some(),
         }
-    }
-
-    /// A call that was refused before it was sent is kept like any other.
-    pub(super) fn note_refusal(&self, routed: &Routed<'_>, rendered: &refusal::Rendered, reason: Reason, started: Instant) {
-        let serial = self.purse.with(policy::next_serial);
-        let outcome = Outcome::failed(rendered.status, End::Refused, started.elapsed());
-        let row = Arc::new(Row::new(self.info(routed, serial), outcome, Bill::nothing(), Some(reason.code())));
-        self.keep(&row, false);
-        self.purse.with(|state| policy::refuse(state, &row));
-        self.tell(Event::closing(row));
     }
 
     /// Puts a row into the ledger, and with it what the control server must hear of it: all of it survives, or nothing. A row that can't

@@ -106,9 +106,11 @@ pub(super) fn count(routed: &Routed<'_>, upstream: &Upstream) -> Result<u64, Ref
 }
 
 /// Answers with it, and says that it is an estimate.
-pub(super) fn answer_count(reply: Responder<'_>, tokens: u64) {
-    let fields: [(&str, &[u8]); 2] = [("content-type", b"application/json"), ("x-iron-estimated", b"input_tokens")];
+pub(super) fn answer_count(reply: Responder<'_>, tokens: u64, id: &str) {
+    let id_name = headers::request_id_names(Protocol::Anthropic).0;
+    let fields: [(&str, &[u8]); 3] =
+        [("content-type", b"application/json"), ("x-iron-estimated", b"input_tokens"), (id_name, id.as_bytes())];
     if let Err(fault) = reply.send(200, fields, format!(r#"{{"input_tokens":{tokens}}}"#).as_bytes()) {
-        log::debug!("client gone: {fault}");
+        log::debug!("client gone: {fault} request_id={id}");
     }
 }

@@ -45,14 +45,16 @@ pub(super) fn relay<'a>(
         open.keep_thoughts(whole.kept);
         Ok(whole.body)
     });
+    let own_id = open.id_to_add();
     match translated {
         Ok(body) => {
             open.progress.passed = body.len() as u64;
             open.settle(End::Complete, &reported);
-            let fields = fields(&reply, context).filter(|(name, _)| !matches!(*name, "content-type" | "content-encoding"));
-            let json: (&str, &[u8]) = ("content-type", b"application/json");
-            if let Err(fault) = responder.send(reply.status, fields.chain([json]), &body) {
-                log::debug!("client gone: {fault}");
+            let own_id = own_id.as_deref();
+            open.note_head(reply.status, true, translated_fields(&reply, context, own_id));
+            open.note_body(&body);
+            if let Err(fault) = responder.send(reply.status, translated_fields(&reply, context, own_id), &body) {
+                log::debug!("client gone: {fault} request_id={}", open.id());
             }
             Relayed::Done
         }
@@ -134,6 +136,17 @@ fn collect<'c>(
             }
         }
     }
+}
+
+/// The fields of the reply; its body is JSON of ours.
+fn translated_fields<'f>(
+    reply: &'f UpstreamReply,
+    context: &'f Context<'_>,
+    own_id: Option<&'f str>,
+) -> impl Iterator<Item = (&'f str, &'f [u8])> {
+    let fields = fields(reply, context, own_id).filter(|(name, _)| !matches!(*name, "content-type" | "content-encoding"));
+    let json: (&str, &[u8]) = ("content-type", b"application/json");
+    fields.chain([json])
 }
 
 /// A reply that is none.

@@ -56,7 +56,7 @@ fn detailed(content: Option<Content>) -> Row {
     let details = Details {
         request_headers: vec![("accept".into(), "a".into()), ("accept".into(), "\u{1}b".into())],
         error: Some("no\r\nsuch model".into()),
-        content,
+        content: content.into(),
         ..Details::default()
     };
     Row { details: Some(Arc::new(details)), ..row() }
