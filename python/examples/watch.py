@@ -1,34 +1,26 @@
-"""A line for every call, while a program makes calls.
+"""A line for each call as it ends: ``python watch.py [--mock]``; without --mock it takes OPENAI_API_KEY."""
 
-Usage:
-    python watch.py --mock                # no key, no network
-    OPENAI_API_KEY=sk-… python watch.py
-"""
-
-import argparse
+import sys
 from typing import Any, Dict
 
-from openai import OpenAI
+from openai import OpenAI, OpenAIError
 
 from iron_runtime import LlmRouter
 
 
 def show(event: Dict[str, Any]) -> None:
-    """Print a call that is over."""
+    """Print a line for a call that is over."""
     if event["type"] in ("llm_request_completed", "llm_request_failed"):
-        tokens, usd = event["input_tokens"] + event["output_tokens"], (event["cost_nano_usd"] or 0) / 1e9
-        print(f"{event['model']}: {event['code'] or event['status']}, {event['duration_ms']:.0f} ms, {tokens} tokens, ${usd:.6f}")
+        how, usd = event["code"] or event["status"], (event["cost_nano_usd"] or 0) / 1e9
+        print(f"  {event['model']}: {how}, {event['duration_ms']:.0f} ms, {event['output_tokens']} tokens, ${usd:.6f}", flush=True)
 
 
-def main() -> None:
-    """Make three calls, the last one beyond the budget, and watch them."""
-    parser = argparse.ArgumentParser(description="A line for every call.")
-    parser.add_argument("--mock", action="store_true", help="answer from the mock provider")
-    settings: Dict[str, Any] = {"mock": True} if parser.parse_args().mock else {"provider_key": "env:OPENAI_API_KEY"}
-    with LlmRouter(**settings) as router, router.on_event(show):
-        client = OpenAI(base_url=router.base_url, api_key=router.api_key, max_retries=0)
-        ...
-
-
-if __name__ == "__main__":
-    main()
+settings: Dict[str, Any] = {"mock": True} if "--mock" in sys.argv else {"provider_key": "env:OPENAI_API_KEY"}
+with LlmRouter(budget=0.01, **settings) as router:
+    router.on_event(show)
+    client = OpenAI(base_url=router.base_url, api_key=router.api_key)
+    for model in ("gpt-4o-mini", "gpt-4.1-nano", "no-such-model"):
+        try:
+            print(client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hello!"}]).choices[0].message.content)
+        except OpenAIError as error:
+            print(error)

@@ -204,8 +204,9 @@ class LlmRouter:
 
     @property
     def dashboard_url(self) -> str:
-        """The dashboard's address, for a browser: it lets in whoever opens it first, once. Every look at this property makes another one;
-        the last 16 are good, for ten minutes.
+        """The dashboard's address, for a browser: it lets in whoever opens it first, once.
+
+        Every look at this property makes another one, and the last 16 are good.
         """
 
     @property

@@ -100,6 +100,19 @@ def logs():
     assert not lines, lines
 
 
+def events():
+    """What happens, taken and told."""
+    told = []
+    with LlmRouter(mock=True) as router:
+        router.on_event(told.append, since=0)
+        taken = router.events(since=0)
+        call(router)
+        assert next(taken)["type"] == "router_started"
+    types = [event["type"] for event in told]
+    assert types == ["router_started", "llm_request_started", "llm_request_completed", "router_stopped"], types
+    assert told[1:] == list(taken)
+
+
 def forks():
     """A child has a router of its own and none of its parent's."""
     if not hasattr(os, "fork"):
@@ -132,9 +145,10 @@ def command():
 if __name__ == "__main__":
     for name in [name for name in os.environ if name.startswith(("OPENAI_", "ANTHROPIC_", "IC_", "IRON_"))]:
         del os.environ[name]
-    for part in (calls, budgets, refusals, logs, forks, command):
+    for part in (calls, budgets, refusals, logs, events, forks, command):
         part()
-    # Left running, with a stream that nobody reads to its end: the interpreter must end all the same.
+    # Left running, with a stream that nobody reads to its end and a thread that waits for events: the interpreter must end all the same.
     left = LlmRouter(mock=True)
+    threading.Thread(target=list, args=(left.events(),), daemon=True).start()
     call(left)
     print("iron_runtime", iron_runtime.__version__, "on Python", sys.version.split()[0], "is well")

@@ -103,6 +103,7 @@ def test_the_import() -> None:
         ("streaming.py --mock", "anthropic"),
         ("one_client.py --mock", "openai"),
         ("five_cents.py", "anthropic"),
+        ("watch.py --mock", "openai"),
         ("test_manual.py openai --mock", "openai"),
         ("test_manual.py openai", "openai"),
         ("test_manual.py anthropic --mock", "anthropic"),

@@ -169,8 +169,9 @@ impl LlmRouter {
         Ok(py.detach(|| running.router.total_spent()).usd())
     }
 
-    /// The dashboard's address, for a browser: it lets in whoever opens it first, once. Every look at this property makes another one;
-    /// the last 16 are good, for ten minutes.
+    /// The dashboard's address, for a browser: it lets in whoever opens it first, once.
+    ///
+    /// Every look at this property makes another one, and the last 16 are good.
     #[getter]
     fn dashboard_url(&self) -> PyResult<String> {
         Ok(self.listening()?.dashboard_url())
