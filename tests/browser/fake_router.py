@@ -6,6 +6,7 @@ library. By itself it tells its story until it is interrupted: `fake_router.py [
 """
 
 import base64
+import contextlib
 import hashlib
 import heapq
 import json
@@ -335,10 +336,8 @@ class Subscriber:
 
     def cut(self):
         self.alive = False
-        try:
+        with contextlib.suppress(OSError):
             self.connection.shutdown(2)
-        except OSError:
-            pass
 
 
 class Pages(BaseHTTPRequestHandler):
@@ -419,7 +418,8 @@ class Pages(BaseHTTPRequestHandler):
         )
         while subscriber.alive and not router.ending:
             with router.changed:
-                router.changed.wait_for(lambda: router.seq > since or router.ending, 0.2)
+                if router.seq <= since:
+                    router.changed.wait(0.2)
                 # The newest are at the right end of the ring: no need to look at all of it for a few.
                 fresh = []
                 for event in reversed(router.ring):

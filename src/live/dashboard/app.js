@@ -82,12 +82,14 @@ function onBeat() {
   beat++;
   renderState();
   refreshStats(false);
-  if ((store.changed && list.paused === null) || list.changed) renderList();
-  else {
+  const still = list.paused !== null || Date.now() < list.holdUntil;
+  if (list.changed || (store.changed && !still)) {
+    renderList();
+    store.changed = false;
+  } else {
     if (store.changed || store.running.size > 0) renderRows();
     renderPause();
   }
-  store.changed = false;
   // The dearer panels take turns, so that no frame pays for all of them.
   const now = Date.now();
   if (beat % 5 === 1) renderTiles(now);
