@@ -95,6 +95,9 @@ pub(crate) struct Stage {
 /// How an admitted call will be billed, what it holds, and its worst case where a limit bears on it.
 type Admitted = (Money, Hold, Option<Quote>);
 
+/// How a call goes and where, its body, and its model's name there, where that is another.
+type Found<'a> = (Way, Call<'a>, Option<Buffered<'a>>, Option<&'a str>);
+
 /// What a request turned out to be.
 enum Request<'a> {
     /// For the router itself.
@@ -375,7 +378,7 @@ impl Proxy {
         target: Target<'a>,
         mut body: Option<Buffered<'a>>,
         assigned: Option<&Assigned>,
-    ) -> Result<(Way, Call<'a>, Option<Buffered<'a>>, Option<&'a str>), Refusal> {
+    ) -> Result<Found<'a>, Refusal> {
         let endpoint = route::endpoint(target.path);
         let mut facts = None;
         if let Some(body) = &body {
