@@ -95,13 +95,8 @@ pub(crate) struct Stage {
 /// How an admitted call will be billed, what it holds, and its worst case where a limit bears on it.
 type Admitted = (Money, Hold, Option<Quote>);
 
-<<<<<<< HEAD
 /// Where a call goes and how, its body, and the model as the upstream knows it where that is another name.
 type Chosen<'a> = (Way, Call<'a>, Option<Buffered<'a>>, Option<&'a str>);
-=======
-/// How a call goes and where, its body, and its model's name there, where that is another.
-type Found<'a> = (Way, Call<'a>, Option<Buffered<'a>>, Option<&'a str>);
->>>>>>> lf
 
 /// What a request turned out to be.
 enum Request<'a> {
@@ -385,11 +380,7 @@ impl Proxy {
         target: Target<'a>,
         mut body: Option<Buffered<'a>>,
         assigned: Option<&Assigned>,
-<<<<<<< HEAD
     ) -> Result<Chosen<'a>, Refusal> {
-=======
-    ) -> Result<Found<'a>, Refusal> {
->>>>>>> lf
         let endpoint = route::endpoint(target.path);
         let mut facts = None;
         if let Some(body) = &body {

@@ -551,11 +551,7 @@ mod tests {
             Control { server_url: control.url.parse().expect("url"), ic_token: Secret::new("ic_x"), cache_ttl: Duration::from_secs(9) };
         let agent = Upstreams::control_agent(&settings.server_url, None).expect("agent");
         let keys = KeyCache::new(settings, agent);
-<<<<<<< HEAD
         let assigned = keys.get().expect("a key");
-=======
-        let assigned = keys.get().map_err(|refused| refused.message).expect("a key");
->>>>>>> lf
         let ours = Upstream { key: Key::Control, ..upstream("openai", OpenAi, &server.url) };
         let foreign = Upstream { key: Key::Control, ..upstream("anthropic", Anthropic, &server.url) };
         let setting = Setting::new(vec![ours, foreign]);
