@@ -70,7 +70,11 @@ fn verdicts(index: &serde_json::Value) -> String {
     let number = |case: &str| case.split('.').filter_map(|part| part.parse::<u32>().ok()).collect::<Vec<_>>();
     let mut lines: Vec<_> = cases.iter().collect();
     lines.sort_by_key(|(case, _)| number(case));
-    let word = |verdict: &serde_json::Value| verdict.as_str().unwrap_or("?").to_string();
+    // "Not strict": right, but later than could be. How much was heard before the fault is a matter of time, so both are one here.
+    let word = |verdict: &serde_json::Value| match verdict.as_str() {
+        Some("OK" | "NON-STRICT") => "passed".to_string(),
+        other => other.unwrap_or("?").to_string(),
+    };
     lines.iter().map(|(case, verdict)| format!("{case}\t{}\t{}\n", word(&verdict["behavior"]), word(&verdict["behaviorClose"]))).collect()
 }
 
