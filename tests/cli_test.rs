@@ -261,7 +261,7 @@ fn nothing_secret_is_logged() {
     let base = ["--openai-base-url", url.as_str(), "--anthropic-base-url", url.as_str()];
     for format in ["text", "json"] {
         let args = [&["serve", "--openai-key", "sk-canary-1", "--anthropic-key", "env:K", "--log-format", format], &base[..]].concat();
-        let variables = [("K", "sk-ant-canary-2"), ("IRON_CLIENT_TOKEN", "client-canary-3"), ("IRON_LOG", "debug")];
+        let variables = [("K", "sk-ant-canary-2"), ("IRON_CLIENT_TOKEN", "client-canary-3"), ("IRON_LOG", "debug"), ("IRON_CAPTURE", "1")];
         let serve = Running::start(iron(&args).envs(variables));
         for (token, model) in
             [("client-canary-3", "gpt-4o"), ("client-canary-3", "mock-401"), ("wrong-canary-4", "gpt-4o"), ("client-canary-3", "mock-cut")]
@@ -275,8 +275,25 @@ fn nothing_secret_is_logged() {
                 err.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line["message"].is_string())),
                 "{err}"
             );
+            the_line_of_a_call(&err);
         }
     }
+}
+
+/// What programs read of a call's end.
+fn the_line_of_a_call(log: &str) {
+    let lines: Vec<serde_json::Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let line = lines.iter().find(|line| line["type"] == "llm_request_completed").expect("a call that succeeded");
+    for (name, value) in
+        [("level", "info"), ("provider", "openai"), ("model", "gpt-4o"), ("path", "/v1/chat/completions"), ("end", "complete")]
+    {
+        assert_eq!(line[name], value, "{name}: {line}");
+    }
+    assert!(line["code"].is_null() && line["status"] == 200 && line["stream"] == false, "{line}");
+    assert!(line["duration_ms"].is_f64() && line["cost_nano_usd"].as_u64() > Some(0) && line["input_tokens"].as_u64() > Some(0), "{line}");
+    assert!(line["message"].as_str().is_some_and(|text| text.contains(line["request_id"].as_str().unwrap_or("no id"))), "{line}");
+    let refused = lines.iter().find(|line| line["code"] == "invalid_api_key").expect("a call without the token");
+    assert!(refused["status"] == 401 && refused["request_id"].as_str().is_some_and(|id| id.starts_with("iron-")), "{refused}");
 }
 
 /// `run` with a script of the shell as its program.

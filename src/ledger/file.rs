@@ -76,7 +76,7 @@ impl Ledger {
         let path = resolved(path)?;
         if let Some(session) = &mut session {
             session.check(&path)?;
-            fold::replay(session, &path)?;
+            fold::replay(session, &path, digest)?;
         }
         let keeper = Arc::new(Keeper::new(&path, digest)?);
         let mut earlier = None;

@@ -3,6 +3,7 @@
 
 use super::db::{Session, failure};
 use super::entry::Entry;
+use super::figures::{self, Digest};
 use super::journal::{self, Ending, Frames, Id};
 use super::record::{self, Part};
 use crate::error::Error;
@@ -30,11 +31,11 @@ pub(super) struct Folded {
     pub(super) ending: Ending,
 }
 
-/// Takes a journal in, up to an offset, a group a transaction.
-pub(super) fn fold(session: &mut Session, ledger: &Path, id: &Id, file: &File, to: u64) -> Result<Folded, Error> {
+/// Takes a journal in, up to an offset, a group a transaction; where there is a digest, figures with it.
+pub(super) fn fold(session: &mut Session, ledger: &Path, id: &Id, file: &File, to: u64, digest: Option<Digest>) -> Result<Folded, Error> {
     let mut total = 0;
     loop {
-        let group = group(session, ledger, id, file, to)?;
+        let group = group(session, ledger, id, file, to, digest)?;
         total += group.frames;
         if group.frames < GROUP {
             return Ok(Folded { frames: total, ..group });
@@ -42,16 +43,22 @@ pub(super) fn fold(session: &mut Session, ledger: &Path, id: &Id, file: &File, t
     }
 }
 
-fn group(session: &mut Session, ledger: &Path, id: &Id, file: &File, to: u64) -> Result<Folded, Error> {
+fn group(session: &mut Session, ledger: &Path, id: &Id, file: &File, to: u64, digest: Option<Digest>) -> Result<Folded, Error> {
     let sql = |error| failure(ledger, &error);
     let work = session.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
     let from = folded(&work, id).map_err(sql)?;
     let mut frames = Frames::new(file, from, to).map_err(|error| unreadable(ledger, id, error))?;
-    let (taken, ending) = Intake::new(&work, &id.run).map_err(sql)?.take(&mut frames, ledger, id)?;
+    let before = figures::last(&work).map_err(sql)?;
+    let mut rows = Vec::new();
+    let intake = Intake::new(&work, &id.run, digest.map(|_| &mut rows)).map_err(sql)?;
+    let (taken, ending) = intake.take(&mut frames, ledger, id)?;
     let offset = frames.offset();
     if taken > 0 {
         let known = "INSERT INTO journals (run, number, folded) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET folded = ?3";
         work.execute(known, params![id.run, int(id.number), int(offset)]).map_err(sql)?;
+        if let Some(digest) = digest {
+            figures::extend(&work, digest, before, rows).map_err(sql)?;
+        }
         work.commit().map_err(sql)?;
     }
     Ok(Folded { offset, frames: taken, ending })
@@ -78,12 +85,15 @@ struct Intake<'c> {
     done: Statement<'c>,
     lease: Statement<'c>,
     closed: Statement<'c>,
+    /// The rows that were taken in, where somebody counts them.
+    rows: Option<&'c mut Vec<Entry>>,
 }
 
 impl<'c> Intake<'c> {
-    fn new(work: &'c Transaction<'_>, run: &'c str) -> rusqlite::Result<Self> {
+    fn new(work: &'c Transaction<'_>, run: &'c str, rows: Option<&'c mut Vec<Entry>>) -> rusqlite::Result<Self> {
         Ok(Self {
             run,
+            rows,
             row: work.prepare(
                 "INSERT INTO rows (at_ms, run, serial, agent, model, provider, method, path, stream, status, ended, code, input, cache_read, \
                  cache_write_5m, cache_write_1h, input_audio, input_image, output, output_audio, output_image, reasoning, cost_nano_usd, \
@@ -122,7 +132,13 @@ impl<'c> Intake<'c> {
     fn part(&mut self, part: Part) -> rusqlite::Result<()> {
         match part {
             Part::Price(id, text) => self.price.execute(params![id, text]).map(drop),
-            Part::Row(entry) => insert(&mut self.row, &entry),
+            Part::Row(entry) => {
+                insert(&mut self.row, &entry)?;
+                if let Some(rows) = &mut self.rows {
+                    rows.push(*entry);
+                }
+                Ok(())
+            }
             Part::Item(item) => self.put(&item),
             Part::Done(key) => self.done.execute([key]).map(drop),
             Part::Lease(lease) => self.lease(&lease),
@@ -200,12 +216,12 @@ fn insert(statement: &mut Statement<'_>, entry: &Entry) -> rusqlite::Result<()> 
 }
 
 /// Takes in what runs that are over left behind, and removes it.
-pub(super) fn replay(session: &mut Session, ledger: &Path) -> Result<(), Error> {
+pub(super) fn replay(session: &mut Session, ledger: &Path, digest: Option<Digest>) -> Result<(), Error> {
     let unlisted = |source| Error::Io { what: format!("list journals of {}", ledger.display()), source };
     for id in journal::list(ledger).map_err(unlisted)? {
         let path = id.path(ledger);
         let Some(file) = journal::take_over(&path).map_err(|error| unreadable(ledger, &id, error))? else { continue };
-        let folded = fold(session, ledger, &id, &file, u64::MAX)?;
+        let folded = fold(session, ledger, &id, &file, u64::MAX, digest)?;
         if folded.frames > 0 {
             log::info!("ledger {}: {} records of a run that was cut short are in", ledger.display(), folded.frames);
         }

@@ -24,9 +24,6 @@ const IDLE: Duration = Duration::from_secs(2);
 /// The longest pause after a failure.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// Rows that a stop leaves for the next start to count.
-const FEW: u64 = 250;
-
 /// What is tried when the disk was full: two blocks.
 const PROBE: usize = 8 << 10;
 
@@ -218,7 +215,7 @@ impl Keeper {
     /// The fold thread's life.
     pub(super) fn keep(&self, session: Session) {
         let mut folder = Folder { keeper: self, session: Some(session), older: VecDeque::new(), reader: None };
-        folder.digest_what_is_there();
+        folder.catch_up_idly();
         while let Some(to) = folder.wait() {
             let outcome = folder.round(to);
             if folder.account(outcome) {
@@ -299,10 +296,11 @@ impl Folder<'_> {
         if self.session.is_none() {
             self.session = Some(Session::writer(&keeper.path, FOLD_WAIT)?);
         }
+        self.catch_up();
         let Some(session) = &mut self.session else { return Err(Error::Stopped) };
         session.wait(&keeper.path, FOLD_WAIT)?;
         while let Some(older) = self.older.front() {
-            let folded = fold::fold(session, &keeper.path, &older.journal.id, &older.reader, older.journal.len())?;
+            let folded = fold::fold(session, &keeper.path, &older.journal.id, &older.reader, older.journal.len(), keeper.digest)?;
             fold::remove(&older.journal.path, &folded);
             let mut desk = guard(&keeper.desk);
             desk.older.bytes -= older.waiting.bytes;
@@ -316,8 +314,7 @@ impl Folder<'_> {
             self.reader = Some(guard(&keeper.desk).journal.reader().map_err(unreadable)?);
         }
         let Some(reader) = &self.reader else { return Err(Error::Stopped) };
-        let folded = fold::fold(session, &keeper.path, &id, reader, to.bytes)?;
-        self.digest(GROUP);
+        let folded = fold::fold(session, &keeper.path, &id, reader, to.bytes, keeper.digest)?;
         Ok(Round { folded, number: id.number, to })
     }
 
@@ -361,24 +358,23 @@ impl Folder<'_> {
     /// Everything is in: the journal is not needed any more.
     fn finish(&mut self, folded: &Folded) {
         let path = guard(&self.keeper.desk).journal.path.clone();
-        self.digest(FEW);
         self.session = None;
         fold::remove(&path, folded);
     }
 
-    /// Brings the figures up to date where so many rows are behind them; whether more rows may be. What fails is done in a later round: the
-    /// rows are in.
-    fn digest(&mut self, least: u64) -> bool {
+    /// Counts a piece of what others left uncounted into the figures; whether there is more. What fails is done in a later round: the rows
+    /// are in.
+    fn catch_up(&mut self) -> bool {
         let (Some(session), Some(digest)) = (&mut self.session, self.keeper.digest) else { return false };
-        figures::catch_up(session, digest, least).unwrap_or_else(|error| {
+        figures::catch_up(session, digest).unwrap_or_else(|error| {
             log::debug!("ledger {}: figures wait: {error}", self.keeper.path.display());
             false
         })
     }
 
-    /// The same for rows that were there before this run, as long as nothing else is to be done.
-    fn digest_what_is_there(&mut self) {
-        while self.digest(GROUP) {
+    /// All of it, as long as nothing else is to be done.
+    fn catch_up_idly(&mut self) {
+        while self.catch_up() {
             let desk = guard(&self.keeper.desk);
             if desk.closed.is_some() || desk.wanted || desk.waiting() > 0 {
                 return;

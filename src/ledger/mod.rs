@@ -8,7 +8,7 @@
 //! While SQLite can't be written to (locked, disk full), rows wait in the journal, 64 MiB of them at most. When the journal itself can't be
 //! written to, `record` says so, and `ready` until there is room again; nothing half-written is ever read.
 //!
-//! Figures over all rows are kept beside them, at most a thousand or two rows behind ([`Earlier`]): a start counts only those.
+//! Figures over all rows are kept beside them in the same transactions ([`Earlier`]): a start need not count a million rows.
 //!
 //! Files: `LEDGER` (with SQLite's `-wal` and `-shm`), and `LEDGER.RUN.NUMBER.rows` while a run lives; all 0600. Several processes may keep
 //! their rows in one ledger at once. Nothing is ever deleted from it.

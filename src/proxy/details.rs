@@ -116,7 +116,7 @@ impl Notes {
     /// A translated stream ended with an error, told by the last of these events.
     pub(super) fn fail_by(&mut self, events: &[u8]) {
         let data = events.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data: "));
-        self.details.error = data.last().and_then(words);
+        self.details.error = data.rev().find_map(message);
     }
 
     /// The call is over.
@@ -176,11 +176,14 @@ fn beginning(body: &[u8]) -> &[u8] {
 
 /// What an error says: its message, where it is JSON of either protocol, else all of it. `None`: nothing.
 fn words(body: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    message(body).or_else(|| Some(String::from_utf8_lossy(body).trim().into())).filter(|text: &String| !text.is_empty())
+}
+
+/// The message of an error in JSON.
+fn message(body: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     let error = &value["error"];
-    let message = error["message"].as_str().or(error.as_str()).map(String::from);
-    let text = message.unwrap_or_else(|| String::from_utf8_lossy(body).trim().into());
-    Some(text.chars().take(MAX_ERROR).collect()).filter(|text: &String| !text.is_empty())
+    error["message"].as_str().or(error.as_str()).map(String::from)
 }
 
 #[cfg(test)]

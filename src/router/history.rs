@@ -14,7 +14,7 @@ use crate::live::metrics::{Closed, Ending, Metrics};
 use crate::row::Row;
 use crate::wire::news;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// Calls on a page, where the request does not say how many.
@@ -166,7 +166,7 @@ impl Restoring {
         }
         let (theirs, stop) = (live.clone(), self.stop.clone());
         match std::thread::Builder::new().name("iron-figures".into()).spawn(move || add(&earlier, &theirs, &stop)) {
-            Ok(thread) => *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some((thread, std::process::id())),
+            Ok(thread) => *self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((thread, std::process::id())),
             Err(error) => {
                 log::warn!("figures of earlier runs are left out: {error}");
                 live.metrics().add(&Metrics::default());

@@ -120,6 +120,12 @@ impl Pages for LivePages {
                 send_refusal(reply, &refused, 401, [])
             }
             Page::Events => self.events(&visit, reply),
+            // Figures of earlier runs that are still being counted would look like a counter that went back.
+            Page::Metrics if !self.live.metrics().is_whole() => {
+                let refused =
+                    Refusal::new(Reason::Overloaded("metrics_loading"), "figures of earlier runs are being counted; try again in a moment");
+                send_refusal(reply, &refused, 503, [])
+            }
             Page::Metrics => {
                 let kind = ("content-type", CONTENT_TYPE.as_bytes());
                 reply.send(200, [kind, NO_STORE], self.metrics_text().as_bytes())

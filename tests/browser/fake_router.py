@@ -6,6 +6,7 @@ library. By itself it tells its story until it is interrupted: `fake_router.py [
 """
 
 import base64
+import contextlib
 import hashlib
 import heapq
 import json
@@ -37,17 +38,38 @@ MODELS = [
 WEIGHTS = [5, 8, 3, 3, 6, 4, 2]
 AGENTS = ["researcher", "reviewer", "summariser", None]
 FAILURES = [
-    (429, "complete", False, None, '{"error":{"message":"Rate limit reached for gpt-4o in organization org-demo on tokens per min (TPM): '
-     'Limit 30000, Used 29418, Requested 1204. Please try again in 1.244s.","type":"tokens","code":"rate_limit_exceeded"}}'),
+    (
+        429,
+        "complete",
+        False,
+        None,
+        '{"error":{"message":"Rate limit reached for gpt-4o in organization org-demo on tokens per min (TPM): '
+        'Limit 30000, Used 29418, Requested 1204. Please try again in 1.244s.","type":"tokens","code":"rate_limit_exceeded"}}',
+    ),
     (529, "complete", False, None, '{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'),
     (502, "upstream_failed", False, "upstream_unreachable", "connection refused: api.openai.com:443"),
     (200, "upstream_cut", False, None, "the provider closed the connection after 1,482 bytes, in the middle of an event"),
     (200, "client_gone", False, None, None),
     (402, "refused", True, "insufficient_budget", "this call could cost $0.2140, and $0.1893 of the budget is free"),
-    (400, "refused", True, "unknown_model", "no price is known for the model gpt-9; name one with --prices, or allow it with --unknown-model allow"),
+    (
+        400,
+        "refused",
+        True,
+        "unknown_model",
+        "no price is known for the model gpt-9; name one with --prices, or allow it with --unknown-model allow",
+    ),
 ]
-HEADERS = [["content-type", "application/json"], ["user-agent", "OpenAI/Python 1.99.1"], ["x-stainless-lang", "python"], ["accept-encoding", "gzip, deflate"]]
-REPLY_HEADERS = [["content-type", "text/event-stream; charset=utf-8"], ["openai-processing-ms", "412"], ["x-ratelimit-remaining-tokens", "28796"]]
+HEADERS = [
+    ["content-type", "application/json"],
+    ["user-agent", "OpenAI/Python 1.99.1"],
+    ["x-stainless-lang", "python"],
+    ["accept-encoding", "gzip, deflate"],
+]
+REPLY_HEADERS = [
+    ["content-type", "text/event-stream; charset=utf-8"],
+    ["openai-processing-ms", "412"],
+    ["x-ratelimit-remaining-tokens", "28796"],
+]
 
 
 def page_parts():
@@ -139,9 +161,19 @@ class FakeRouter:
         model, provider, path, dear_in, dear_out, speed = self.random.choices(MODELS, WEIGHTS)[0]
         self.serial += 1
         stream = path != "/v1/embeddings" and self.random.random() < 0.7
-        started = {"at": at, "type": "llm_request_started", "call": self.serial, "agent": self.random.choice(AGENTS), "model": model,
-                   "provider": provider, "method": "POST", "path": path, "stream": stream, "translated": self.random.random() < 0.1,
-                   "request_bytes": self.random.randint(300, 48000)}
+        started = {
+            "at": at,
+            "type": "llm_request_started",
+            "call": self.serial,
+            "agent": self.random.choice(AGENTS),
+            "model": model,
+            "provider": provider,
+            "method": "POST",
+            "path": path,
+            "stream": stream,
+            "translated": self.random.random() < 0.1,
+            "request_bytes": self.random.randint(300, 48000),
+        }
         return started, self.finish(started, dear_in, dear_out, speed)
 
     def finish(self, started, dear_in, dear_out, speed):
@@ -166,21 +198,52 @@ class FakeRouter:
         if status != 200 or refused:
             tokens_in = cached = tokens_out = 0
         cost = None if dear_in is None else (tokens_in - cached) * dear_in + cached * dear_in // 10 + tokens_out * dear_out
-        return {**started, "type": "llm_request_completed" if end == "complete" and status == 200 else "llm_request_failed", "status": status,
-                "end": end, "refused": refused, "code": code, "request_id": f"req_{draw.getrandbits(64):016x}", "duration_ms": round(duration, 3),
-                "first_byte_ms": round(first, 3), "sent_ms": sent and round(sent, 3), "head_ms": head and round(head, 3),
-                "received_ms": received and round(received, 3), "reply_bytes": 40 + tokens_out * 6, "input_tokens": tokens_in, "cached_tokens": cached,
-                "output_tokens": tokens_out, "reasoning_tokens": tokens_out // 3 if started["model"] == "gpt-4.1" else 0, "cost_nano_usd": cost,
-                "estimated": end in ("upstream_cut", "client_gone"), "details": self.details(error)}
+        return {
+            **started,
+            "type": "llm_request_completed" if end == "complete" and status == 200 else "llm_request_failed",
+            "status": status,
+            "end": end,
+            "refused": refused,
+            "code": code,
+            "request_id": f"req_{draw.getrandbits(64):016x}",
+            "duration_ms": round(duration, 3),
+            "first_byte_ms": round(first, 3),
+            "sent_ms": sent and round(sent, 3),
+            "head_ms": head and round(head, 3),
+            "received_ms": received and round(received, 3),
+            "reply_bytes": 40 + tokens_out * 6,
+            "input_tokens": tokens_in,
+            "cached_tokens": cached,
+            "output_tokens": tokens_out,
+            "reasoning_tokens": tokens_out // 3 if started["model"] == "gpt-4.1" else 0,
+            "cost_nano_usd": cost,
+            "estimated": end in ("upstream_cut", "client_gone"),
+            "details": self.details(error),
+        }
 
     def details(self, error):
-        body = json.dumps({"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "Summarise the findings of the review in three sentences."}]})
+        body = json.dumps(
+            {
+                "model": "gpt-4o",
+                "stream": True,
+                "messages": [{"role": "user", "content": "Summarise the findings of the review in three sentences."}],
+            }
+        )
         kept = {"request_headers": HEADERS, "reply_headers": REPLY_HEADERS, "error": error, "request_body": None, "reply_body": None}
-        return {**kept, "request_body": body, "reply_body": "data: {\"choices\":[{\"delta\":{\"content\":\"The review\"}}]}\n\n"} if self.capture else kept
+        return (
+            {**kept, "request_body": body, "reply_body": 'data: {"choices":[{"delta":{"content":"The review"}}]}\n\n'}
+            if self.capture
+            else kept
+        )
 
     def settle(self, closed):
-        for key, value in (("requests", 1), ("failed", closed["type"] == "llm_request_failed"), ("refused", closed["refused"]),
-                           ("input_tokens", closed["input_tokens"]), ("output_tokens", closed["output_tokens"])):
+        for key, value in (
+            ("requests", 1),
+            ("failed", closed["type"] == "llm_request_failed"),
+            ("refused", closed["refused"]),
+            ("input_tokens", closed["input_tokens"]),
+            ("output_tokens", closed["output_tokens"]),
+        ):
             self.totals[key] += int(value)
         self.spent += closed["cost_nano_usd"] or 0
         self.history.append({key: value for key, value in closed.items() if key != "details"})
@@ -188,8 +251,16 @@ class FakeRouter:
         for percent in (50, 80, 95, 100):
             if self.limit and percent not in self.reached and self.spent >= self.limit * 1e7 * percent:
                 self.reached.add(percent)
-                self.push({"at": now_ms(), "type": "budget_threshold_reached", "agent": None, "percent": percent, "spent_nano_usd": self.spent,
-                           "limit_nano_usd": int(self.limit * 1e9)})
+                self.push(
+                    {
+                        "at": now_ms(),
+                        "type": "budget_threshold_reached",
+                        "agent": None,
+                        "percent": percent,
+                        "spent_nano_usd": self.spent,
+                        "limit_nano_usd": int(self.limit * 1e9),
+                    }
+                )
 
     def tell_earlier(self):
         """What happened in the hour before, told by the ledger, and in the last minutes, told by the ring."""
@@ -222,8 +293,17 @@ class FakeRouter:
             time.sleep(0.002)
 
     def stats(self):
-        return {**self.totals, "cost_nano_usd": self.spent, "spent_usd": self.spent / 1e9, "held_usd": 0.002 * len(self.open),
-                "limit_usd": self.limit, "by_model": {}, "by_provider": {}, "by_agent": {}, "by_day": {}}
+        return {
+            **self.totals,
+            "cost_nano_usd": self.spent,
+            "spent_usd": self.spent / 1e9,
+            "held_usd": 0.002 * len(self.open),
+            "limit_usd": self.limit,
+            "by_model": {},
+            "by_provider": {},
+            "by_agent": {},
+            "by_day": {},
+        }
 
     def earlier(self, limit, before):
         calls = [call for call in reversed(self.history) if before is None or call["at"] < before]
@@ -241,7 +321,13 @@ class Subscriber:
     def say(self, text):
         payload = text.encode()
         size = len(payload)
-        head = struct.pack("!BB", 0x81, size) if size < 126 else struct.pack("!BBH", 0x81, 126, size) if size < 65536 else struct.pack("!BBQ", 0x81, 127, size)
+        head = (
+            struct.pack("!BB", 0x81, size)
+            if size < 126
+            else struct.pack("!BBH", 0x81, 126, size)
+            if size < 65536
+            else struct.pack("!BBQ", 0x81, 127, size)
+        )
         with self.lock:
             try:
                 self.connection.sendall(head + payload)
@@ -250,10 +336,8 @@ class Subscriber:
 
     def cut(self):
         self.alive = False
-        try:
+        with contextlib.suppress(OSError):
             self.connection.shutdown(2)
-        except OSError:
-            pass
 
 
 class Pages(BaseHTTPRequestHandler):
@@ -267,7 +351,13 @@ class Pages(BaseHTTPRequestHandler):
     def answer(self, status, kind, body, **fields):
         body = body.encode()
         self.send_response(status)
-        for name, value in {"content-type": kind, "content-length": str(len(body)), "cache-control": "no-store", "referrer-policy": "no-referrer", **fields}.items():
+        for name, value in {
+            "content-type": kind,
+            "content-length": str(len(body)),
+            "cache-control": "no-store",
+            "referrer-policy": "no-referrer",
+            **fields,
+        }.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(body)
@@ -302,7 +392,9 @@ class Pages(BaseHTTPRequestHandler):
         self.answer(303, "text/plain", "", location="/dashboard")
 
     def events(self, since):
-        accept = base64.b64encode(hashlib.sha1((self.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+        accept = base64.b64encode(
+            hashlib.sha1((self.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+        ).decode()
         self.send_response(101)
         for name, value in (("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept)):
             self.send_header(name, value)
@@ -311,11 +403,23 @@ class Pages(BaseHTTPRequestHandler):
         router = self.router
         subscriber = Subscriber(self.connection)
         router.sockets.add(subscriber)
-        subscriber.say(json.dumps({"type": "hello", "version": 1, "seq": router.seq, "router": "0.1.0", "started_at": router.started_at, "ledger": True,
-                                   "capture": router.capture}))
+        subscriber.say(
+            json.dumps(
+                {
+                    "type": "hello",
+                    "version": 1,
+                    "seq": router.seq,
+                    "router": "0.1.0",
+                    "started_at": router.started_at,
+                    "ledger": True,
+                    "capture": router.capture,
+                }
+            )
+        )
         while subscriber.alive and not router.ending:
             with router.changed:
-                router.changed.wait_for(lambda: router.seq > since or router.ending, 0.2)
+                if router.seq <= since:
+                    router.changed.wait(0.2)
                 # The newest are at the right end of the ring: no need to look at all of it for a few.
                 fresh = []
                 for event in reversed(router.ring):

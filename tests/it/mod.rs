@@ -17,6 +17,7 @@ mod failures;
 mod headers;
 mod lease;
 mod life;
+mod live_rows;
 mod money;
 mod passthrough;
 mod proxied;

@@ -129,6 +129,21 @@ pub(crate) fn both(openai_at: &Upstream, anthropic_at: &Upstream) -> Config {
 }
 
 static LEAKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Every line that tells a request's id.
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// The first line of the log that has `text` in it, once it is there: with its level before it, and its members behind it.
+pub(crate) fn logged(text: &str) -> String {
+    let start = Instant::now();
+    loop {
+        let found = LINES.lock().expect("lines").iter().find(|line| line.contains(text)).cloned();
+        if let Some(line) = found {
+            return line;
+        }
+        assert!(start.elapsed() < WAIT, "waited in vain for a log line with {text:?}");
+        std::thread::yield_now();
+    }
+}
 
 struct Watch;
 
@@ -138,13 +153,28 @@ impl log::Log for Watch {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let line = format!("{} {}: {}", record.level(), record.target(), record.args());
+        let mut members = Members(String::new());
+        record.key_values().visit(&mut members).expect("members");
+        let line = format!("{} {}: {}{}", record.level(), record.target(), record.args(), members.0);
+        if line.contains("request_id") {
+            LINES.lock().expect("lines").push(line.clone());
+        }
         if line.contains(CANARY) || line.contains(TOKEN) {
             LEAKS.lock().expect("leaks").push(line);
         }
     }
 
     fn flush(&self) {}
+}
+
+/// What a line has beside its text.
+struct Members(String);
+
+impl<'kvs> log::kv::VisitSource<'kvs> for Members {
+    fn visit_pair(&mut self, key: log::kv::Key<'kvs>, value: log::kv::Value<'kvs>) -> Result<(), log::kv::Error> {
+        self.0 += &format!(" {key}={value}");
+        Ok(())
+    }
 }
 
 fn watch_log() {

@@ -82,12 +82,14 @@ function onBeat() {
   beat++;
   renderState();
   refreshStats(false);
-  if ((store.changed && list.paused === null) || list.changed) renderList();
-  else {
+  const still = list.paused !== null || Date.now() < list.holdUntil;
+  if (list.changed || (store.changed && !still)) {
+    renderList();
+    store.changed = false;
+  } else {
     if (store.changed || store.running.size > 0) renderRows();
     renderPause();
   }
-  store.changed = false;
   // The dearer panels take turns, so that no frame pays for all of them.
   const now = Date.now();
   if (beat % 5 === 1) renderTiles(now);
@@ -158,10 +160,10 @@ function wire() {
 
 // How to make a first call through this router, for whoever has none to look at yet.
 function renderFirstCall() {
-  const lines = `export OPENAI_BASE_URL=${location.origin}/v1\nexport ANTHROPIC_BASE_URL=${location.origin}\nexport OPENAI_API_KEY=\u2026 ANTHROPIC_API_KEY=\u2026   # the router's token, for both`;
-  byId("first-call-lines").textContent = lines;
-  const settings = `export OPENAI_BASE_URL=${location.origin}/v1\nexport ANTHROPIC_BASE_URL=${location.origin}\n`;
-  byId("first-call-copy").append(copyButton("Copy the addresses", () => settings));
+  const { origin } = location;
+  const addresses = `export OPENAI_BASE_URL=${origin}/v1\nexport ANTHROPIC_BASE_URL=${origin}\n`;
+  byId("first-call-lines").textContent = addresses + "export OPENAI_API_KEY=\u2026\nexport ANTHROPIC_API_KEY=\u2026";
+  byId("first-call-copy").append(copyButton("Copy the addresses", () => addresses));
 }
 
 setTheme(THEMES.includes(remembered("iron-theme")) ? remembered("iron-theme") : "auto");

@@ -5,8 +5,11 @@ const SPARE_ROWS = 3;
 
 const list = {
   scroller: byId("calls"), spacer: byId("rows"), rows: [], view: [], top: 0, height: 0, rowHeight: 32,
-  selected: null, paused: null, begunAtPause: 0, changed: true, terms: [], filters: { status: "", provider: "", agent: "", model: "" },
+  selected: null, paused: null, begunAtPause: 0, changed: true, holdUntil: 0, terms: [], filters: { status: "", provider: "", agent: "", model: "" },
 };
+
+// How long the list holds still for somebody who points at a row, so that it does not slip away under the click.
+const HOLD_MS = 1200;
 
 const source = () => list.paused || store.calls;
 
@@ -25,6 +28,8 @@ function startList() {
       openDetails(shown.call);
     }
   });
+  list.spacer.addEventListener("pointermove", () => (list.holdUntil = Date.now() + HOLD_MS), { passive: true });
+  list.spacer.addEventListener("pointerleave", () => (list.holdUntil = 0));
   byId("newer").addEventListener("click", () => list.scroller.scrollTo({ top: 0 }));
 }
 

@@ -12,7 +12,11 @@ const panels = { window: "five" };
 
 function renderState() {
   const node = byId("state");
-  if (node.dataset.state !== line.state) node.dataset.state = line.state;
+  if (node.dataset.state !== line.state) {
+    node.dataset.state = line.state;
+    // Said once, not at each second of a countdown.
+    setText(byId("state-said"), STATE_TEXTS[line.state]());
+  }
   setText(byId("state-text"), STATE_TEXTS[line.state]());
   byId("retry").hidden = line.state !== "lost";
   byId("signed-out").hidden = line.state !== "signed out";
@@ -73,18 +77,21 @@ function renderTiles(now) {
   tile("tokens", short(whole.input + whole.output), `${brief(whole.input)} in \u00b7 ${brief(whole.output)} out` + (whole.cached > 0 ? ` \u00b7 ${percent(whole.cached, whole.input)} cached` : ""));
   const answered = whole.calls - whole.refused;
   tile("cost", usd(whole.nano / 1e9), (answered > 0 ? usd(whole.nano / 1e9 / answered) + " a call" : "no calls") + optional(whole.unpriced, "unpriced"));
-  tile("failures", count(whole.failed), percent(whole.failed, answered) + " of calls" + optional(whole.refused, "refused"));
+  tile("failures", count(whole.failed), (answered > 0 ? percent(whole.failed, answered) + " of calls" : "no calls") + optional(whole.refused, "refused"));
   byId("tile-failures").classList.toggle("bad", whole.failed >= 0.05 * answered && whole.failed > 0);
   const p50 = quantile(whole.first, 0.5);
   tile("first", p50 === null ? DASH : span(p50), p50 === null ? "no streams yet" : "median \u00b7 95th " + span(quantile(whole.first, 0.95)));
 }
+
+// What a call says about its provider: nothing while it is open, where it was refused, or where the client hung up.
+const saysNothing = (call) => !["ok", "failed"].includes(call.kind) || ["client_gone", "abandoned"].includes(call.event.end);
 
 // Health by provider and its models, from the calls that are kept.
 function healthOf(calls) {
   const groups = new Map();
   const at = (map, key) => map.get(key) || map.set(key, { calls: 0, failed: 0, times: [], last: null, models: new Map() }).get(key);
   for (const call of calls) {
-    if (call.kind === "running" || call.kind === "lost" || call.kind === "refused") continue;
+    if (saysNothing(call)) continue;
     const provider = at(groups, call.event.provider);
     for (const group of [provider, at(provider.models, call.event.model || "no model")]) {
       group.calls++;
@@ -118,7 +125,7 @@ function healthRow(name, group, level) {
   const rate = group.failed / group.calls;
   return element("tr", { class: level },
     element("th", { scope: "row", title: name }, element("i", { class: "dot " + last.kind, "aria-hidden": "true" }), element("span", {}, name)),
-    element("td", { class: last.kind }, String(last.event.status)),
+    element("td", { class: last.kind }, last.event.end === "upstream_cut" ? "cut" : String(last.event.status)),
     element("td", { class: rate >= 0.05 ? "failed" : "" }, percent(group.failed, group.calls)),
     element("td", {}, span(median)),
     element("td", {}, count(group.calls)));

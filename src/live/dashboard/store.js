@@ -169,6 +169,7 @@ function addHistory(events) {
   const earlier = [];
   const now = Date.now();
   for (const event of events) {
+    event.type = event.type || (event.end === "complete" && event.status >= 200 && event.status < 300 ? "llm_request_completed" : "llm_request_failed");
     const known = store.index.get(keyOf(event));
     if (known) seeClosed(event);
     else if (event.at > oldest) seeClosed(event);

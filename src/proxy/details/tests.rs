@@ -101,7 +101,9 @@ fn a_reason_of_ours_goes_before_the_body() {
 #[test]
 fn a_translated_streams_error_is_told() {
     let mut notes = notes(&[], b"", false);
-    notes.fail_by(b"event: x\ndata: {\"a\":1}\n\nevent: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"Overloaded\"}}\n\n");
+    notes.fail_by(
+        b"event: x\ndata: {\"a\":1}\n\nevent: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"Overloaded\"}}\n\ndata: [DONE]\n\n",
+    );
     assert_eq!(notes.done(&secrets()).error.as_deref(), Some("Overloaded"));
 }
 

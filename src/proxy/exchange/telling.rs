@@ -99,3 +99,6 @@ impl Routed<'_> {
         self.assigned.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests;

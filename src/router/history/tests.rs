@@ -14,11 +14,11 @@ fn row(serial: u64, at: u64) -> Arc<Row> {
         serial,
         at: UnixMs(1_790_000_000_000 + at),
         agent: None,
-        upstream: if serial % 3 == 0 { "anthropic" } else { "openai" }.into(),
+        upstream: if serial.is_multiple_of(3) { "anthropic" } else { "openai" }.into(),
         method: "POST".into(),
         path: "/v1/chat/completions".into(),
         model: Some(format!("model-{}", serial % 5)),
-        stream: serial % 2 == 0,
+        stream: serial.is_multiple_of(2),
         request_bytes: Some(serial),
         translated: false,
     };
@@ -34,7 +34,7 @@ fn row(serial: u64, at: u64) -> Arc<Row> {
     let bill = if end == End::Refused {
         Bill::nothing()
     } else {
-        Bill { usage: Some(usage), cost: (serial % 11 > 0).then_some(NanoUsd(serial * 1_001)), ..Bill::nothing() }
+        Bill { usage: Some(usage), cost: (!serial.is_multiple_of(11)).then_some(NanoUsd(serial * 1_001)), ..Bill::nothing() }
     };
     Arc::new(Row::new(info, outcome, bill, (end == End::Refused).then_some("budget_exceeded")))
 }
