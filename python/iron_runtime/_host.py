@@ -86,7 +86,6 @@ def _at_exit() -> None:
     events = sys.modules.get("iron_runtime._events")
     if events is not None:
         events.wait_for_all()
-    _core._end_events()
     if _forwarder is not None:
         _forwarder.join(1)
 

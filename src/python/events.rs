@@ -1,6 +1,6 @@
 //! Events as Python takes them: an iterator of dicts that waits without the GIL, in steps short enough for Ctrl-C.
 
-use super::{errors, process};
+use super::errors;
 use crate::live::{Subscription, Told};
 use crate::wire::news;
 use pyo3::intern;
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The longest wait before Ctrl-C, `close()` and the end of the interpreter are looked for.
+/// The longest wait before Ctrl-C and `close()` are looked for.
 const STEP: Duration = Duration::from_millis(100);
 
 /// What happens in a router, as dicts: what ``LlmRouter.events`` returns.
@@ -35,8 +35,6 @@ impl Events {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.in_its_process()?;
-        // Held until the dict is made: whatever may let go of the GIL here must not find the interpreter gone.
-        let Some(waiting) = process::here().and_then(process::Process::waiting) else { return Ok(None) };
         let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut found = self.look(Duration::ZERO);
         loop {
@@ -46,7 +44,7 @@ impl Events {
                 Found::Nothing => py.check_signals()?,
             }
             let left = deadline.map_or(STEP, |deadline| deadline.saturating_duration_since(Instant::now()).min(STEP));
-            if left.is_zero() || waiting.is_over() {
+            if left.is_zero() {
                 return Ok(None);
             }
             found = py.detach(|| self.look(left));

@@ -59,12 +59,3 @@ pub(super) fn end(py: Python<'_>) {
         py.detach(|| queue.flush());
     }
 }
-
-/// For the very end of the interpreter: threads that wait for events come back, and none waits again.
-#[pyfunction]
-#[pyo3(name = "_end_events")]
-pub(super) fn end_events(py: Python<'_>) {
-    if let Some(process) = process::here() {
-        py.detach(|| process.end_waiting());
-    }
-}

@@ -24,6 +24,5 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(host::start_thread, module)?)?;
     module.add_function(wrap_pyfunction!(host::set_log_level, module)?)?;
     module.add_function(wrap_pyfunction!(host::take_inherited_sockets, module)?)?;
-    module.add_function(wrap_pyfunction!(host::end, module)?)?;
-    module.add_function(wrap_pyfunction!(host::end_events, module)?)
+    module.add_function(wrap_pyfunction!(host::end, module)?)
 }

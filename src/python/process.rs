@@ -5,17 +5,11 @@
 
 use super::logs::Queue;
 use super::router::Running;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// How many processes may be forked from each other in a row, each with routers of its own, before logs and the orderly end are no more.
 const GENERATIONS: usize = 64;
-
-/// How long the end of the interpreter waits for threads that wait, and how often it looks.
-const END: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(2);
 
 static TABLE: [Process; GENERATIONS] = [const { Process::free() }; GENERATIONS];
 
@@ -24,14 +18,6 @@ pub(super) struct Process {
     owner: AtomicU32,
     log: OnceLock<Queue>,
     routers: Mutex<Vec<Weak<Running>>>,
-    /// Threads that wait for events without the GIL, and whether they may.
-    waiting: AtomicUsize,
-    ending: AtomicBool,
-}
-
-/// A thread that waits without the GIL and will want it again, which it must not once the interpreter is gone.
-pub(super) struct Waiting {
-    process: &'static Process,
 }
 
 /// This process's slot.
@@ -42,13 +28,7 @@ pub(super) fn here() -> Option<&'static Process> {
 
 impl Process {
     const fn free() -> Self {
-        Self {
-            owner: AtomicU32::new(0),
-            log: OnceLock::new(),
-            routers: Mutex::new(Vec::new()),
-            waiting: AtomicUsize::new(0),
-            ending: AtomicBool::new(false),
-        }
+        Self { owner: AtomicU32::new(0), log: OnceLock::new(), routers: Mutex::new(Vec::new()) }
     }
 
     /// The queue of log lines, once there is a thread that empties it.
@@ -72,35 +52,5 @@ impl Process {
     pub(super) fn take_routers(&self) -> Vec<Arc<Running>> {
         let routers = std::mem::take(&mut *self.routers.lock().unwrap_or_else(PoisonError::into_inner));
         routers.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Asks for leave to wait without the GIL, in bounded steps; `None`: the interpreter is about to end.
-    pub(super) fn waiting(&'static self) -> Option<Waiting> {
-        // Counted first: whoever ends the waiting sees this thread, or this thread sees the end.
-        self.waiting.fetch_add(1, SeqCst);
-        let waiting = Waiting { process: self };
-        (!waiting.is_over()).then_some(waiting)
-    }
-
-    /// Nobody waits any more: returns when the last one has come back, or in time.
-    pub(super) fn end_waiting(&self) {
-        self.ending.store(true, SeqCst);
-        let until = Instant::now() + END;
-        while self.waiting.load(SeqCst) > 0 && Instant::now() < until {
-            thread::sleep(LOOK);
-        }
-    }
-}
-
-impl Waiting {
-    /// Whether it must come back.
-    pub(super) fn is_over(&self) -> bool {
-        self.process.ending.load(SeqCst)
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.process.waiting.fetch_sub(1, SeqCst);
     }
 }
