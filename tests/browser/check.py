@@ -2,7 +2,8 @@
 """The dashboard in a real browser.
 
     check.py                       against the router of `fake_router.py`: everything
-    check.py URL                   against a running router (its `/dashboard?token=…` address), once it has had a few calls: what shows from outside
+    check.py URL                   against a running router that has had a few calls: what shows from outside.
+                                   URL is its `/dashboard?token=…` address
     check.py [URL] --shots DIR     and leaves pictures of the page in DIR
 
 Needs Playwright and a Chromium; `run` sees to both. Exits 1 if anything does not hold, and says what.
