@@ -1,6 +1,5 @@
 // Words and figures: everything that turns a value into text, and the one way in which elements are made.
 
-const THOUSANDS = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const DASH = "\u2013";
 
 // An element with its attributes and children. Children that are no elements become text, never HTML.
@@ -25,8 +24,9 @@ function setText(node, text) {
   }
 }
 
+// 12,345: by hand, because the browser's own formats take a tenth of a second to load.
 function count(number) {
-  return THOUSANDS.format(number);
+  return Math.round(number).toString().replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 // 1,234 · 12.3k · 4.56M
