@@ -42,8 +42,10 @@ impl Visitors {
 
     /// Uses up a one-time token: the cookie of whoever brought it. `None`: it is none, or was used before.
     pub(super) fn enter(&self, token: &str) -> Option<String> {
-        let at = self.lists().invited.iter().position(|invited| invited.matches(token.as_bytes()))?;
-        self.lists().invited.remove(at)?;
+        let mut lists = self.lists();
+        let at = lists.invited.iter().position(|invited| invited.matches(token.as_bytes()))?;
+        lists.invited.remove(at)?;
+        drop(lists);
         self.welcome().ok()
     }
 
