@@ -99,7 +99,7 @@ fn a_lease_is_renewed_behind_the_calls_back() {
     let (bank, provider) = (Bank::lending(&[20_000, 21_000, 22_000, 23_000, 24_000, 200_000], 1_000_000), provider());
     let mut router = Router::start(hasty(&bank, &provider));
     bank.stick(REFRESH);
-    for _ in 0..3 {
+    for _ in 0..4 {
         assert_eq!(router.call(&big()).status, 200);
     }
     bank.wait("a refresh at 20 % left", |books| books.count(REFRESH) == 1);
