@@ -121,7 +121,7 @@ impl LlmRouter {
             Listener::TinyHttp => Front::Tiny(TinyServer::start(listener, limits, proxy.clone()).map_err(bind)?),
         };
         let port = front.port();
-        pages.listens_at(address(&host, port));
+        pages.listens_at(address(&host, port), port);
         let started = Event::RouterStarted { at: tell::now(), port };
         tell::log(&started);
         live.tell(started);
