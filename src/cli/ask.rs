@@ -127,7 +127,8 @@ impl Asking {
     fn ask(&self, invocation: &Invocation, console: &mut Console) -> u8 {
         let (stream, json) = (invocation.has("stream"), invocation.has("json"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.router.port()));
-        let question = Question { protocol: self.protocol, model: &self.model, text: &self.text, stream, token: self.router.api_key() };
+        let question =
+            Question { protocol: self.protocol, model: &self.model, text: &self.text, stream, token: self.router.api_key(), fields: &[] };
         let connected = Connection::open(address, Duration::from_secs(5), self.silence);
         let mut at_line_start = true;
         let answered =

@@ -18,6 +18,8 @@ pub(super) struct Question<'q> {
     pub stream: bool,
     /// What the router wants as API key.
     pub token: &'q str,
+    /// Header fields beside those that the protocol asks for.
+    pub fields: &'q [(&'q str, &'q str)],
 }
 
 /// What came back.
@@ -52,7 +54,8 @@ pub(super) struct Failure {
 /// The connection fails, the status is not 2xx, the reply is malformed or ends in an error.
 pub(super) fn ask(connection: &mut Connection, question: &Question<'_>, on_text: &mut dyn FnMut(&str)) -> Result<Answer, Failure> {
     let (path, fields, body) = request(question);
-    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let own = fields.iter().map(|(name, value)| (*name, value.as_str()));
+    let fields: Vec<(&str, &str)> = own.chain(question.fields.iter().copied()).collect();
     let started = Instant::now();
     let broken = |status| move |error: io::Error| Failure { status, why: describe(&error) };
     let (head, body) = connection.send("POST", path, &fields, body.to_string().as_bytes()).map_err(broken(None))?;

@@ -65,9 +65,10 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "demo",
         about: "show it working: mock provider, router, real requests, a budget spent; no key, no network",
         operands: NO_OPERANDS,
-        details: "Starts a mock provider and a router on this machine, sends four requests through real sockets (both protocols, plain and\n\
-                  streamed), and tells what each took and what the router added. Then it spends a budget of two cents until a request is\n\
-                  refused, and compares the bills. On a terminal it then stays up to be tried by hand. No ledger is touched.",
+        details: "Starts a mock provider and a router on this machine, sends six requests through real sockets (both protocols, plain and\n\
+                  streamed, two of them translated), and tells what each took and what the router added. Then it spends a budget of two\n\
+                  cents until a request is refused, and compares the bills. On a terminal it then stays up to be tried by hand, and prints\n\
+                  the address of its dashboard, which shows three agents at work. No ledger is touched.",
         own: &[
             Own { flag: "once", short: None, value: None, help: "end after the requests, also on a terminal" },
             JSON,

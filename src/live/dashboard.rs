@@ -50,14 +50,35 @@ const LOGIN_AGAIN: &str = concat!(
     "</body>\n</html>\n"
 );
 
+const LOGIN_ANEW: &str = concat!(
+    head!(),
+    include_str!("dashboard/login.html"),
+    include_str!("dashboard/login_spent.html"),
+    include_str!("dashboard/login_end.html"),
+    "</body>\n</html>\n"
+);
+
+/// What was tried before the form is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Nothing,
+    WrongToken,
+    /// An address whose token was used already, or is too old.
+    SpentAddress,
+}
+
 /// The page, whole. To be sent as `text/html; charset=utf-8` with [`csp`].
 pub(crate) fn page() -> &'static str {
     PAGE
 }
 
-/// The form that asks for the token: one field `token`, posted to `/dashboard`. `error`: the one given before was wrong.
-pub(crate) fn login(error: bool) -> &'static str {
-    if error { LOGIN_AGAIN } else { LOGIN }
+/// The form that asks for the token: one field `token`, posted to `/dashboard`. It says what was wrong before.
+pub(crate) fn login(asked: Asked) -> &'static str {
+    match asked {
+        Asked::Nothing => LOGIN,
+        Asked::WrongToken => LOGIN_AGAIN,
+        Asked::SpentAddress => LOGIN_ANEW,
+    }
 }
 
 /// The `Content-Security-Policy` of both documents.
@@ -107,18 +128,18 @@ mod tests {
     #[test]
     fn the_policy_names_what_the_documents_hold() {
         assert!(csp().contains(&format!("script-src '{}'", source_hash(between(page(), "<script>", "</script>")))));
-        for document in [page(), login(false), login(true)] {
+        for document in [page(), login(Asked::Nothing), login(Asked::WrongToken), login(Asked::SpentAddress)] {
             assert!(csp().contains(&format!("style-src '{}'", source_hash(between(document, "<style>", "</style>")))));
             assert!(!document.contains(" style=\"") && !document.contains(" onclick=\""), "nothing inline beside them");
         }
         assert!(!csp().contains("unsafe"));
-        assert!(!login(false).contains("<script"));
+        assert!(!login(Asked::Nothing).contains("<script"));
     }
 
     #[test]
     fn the_page_is_small_and_asks_nobody_else() {
         assert!(page().len() <= 200 * 1024, "{} bytes", page().len());
-        for document in [page(), login(false)] {
+        for document in [page(), login(Asked::Nothing)] {
             let elsewhere = document.replace("http://www.w3.org/2000/svg", "");
             assert!(!elsewhere.contains("http://") && !elsewhere.contains("https://") && !elsewhere.contains("@import"));
         }
@@ -133,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_form_tells_of_a_wrong_token_only_then() {
-        assert!(login(false).contains("name=\"token\"") && !login(false).contains("role=\"alert\""));
-        assert!(login(true).contains("role=\"alert\""));
+        assert!(login(Asked::Nothing).contains("name=\"token\"") && !login(Asked::Nothing).contains("role=\"alert\""));
+        assert!(login(Asked::WrongToken).contains("role=\"alert\"") && login(Asked::SpentAddress).contains("works once"));
     }
 }

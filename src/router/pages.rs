@@ -5,6 +5,7 @@ use super::keeping::Keeping;
 use super::visitors::Visitors;
 use crate::call::{BodyLength, Inbound, Protocol, Reason, Refusal, Version};
 use crate::http::{Body, Responder};
+use crate::live::dashboard::Asked;
 use crate::live::metrics::{CONTENT_TYPE, Money};
 use crate::live::{Live, dashboard};
 use crate::policy::Stats;
@@ -21,10 +22,11 @@ const MAX_FORM: u64 = 4 << 10;
 const HTML: (&str, &[u8]) = ("content-type", b"text/html; charset=utf-8");
 const NO_STORE: (&str, &[u8]) = ("cache-control", b"no-store");
 
-/// What every page of the dashboard is sent with. (With `no-referrer` browsers would send the form with `Origin: null`, as from a page that
-/// nobody knows; to others this one tells as little.)
-const GUARDS: [(&str, &[u8]); 4] =
-    [("referrer-policy", b"same-origin"), ("x-content-type-options", b"nosniff"), ("x-frame-options", b"DENY"), NO_STORE];
+/// What every page of the dashboard is sent with.
+const GUARDS: [(&str, &[u8]); 3] = [("x-content-type-options", b"nosniff"), ("x-frame-options", b"DENY"), NO_STORE];
+const NO_REFERRER: (&str, &[u8]) = ("referrer-policy", b"no-referrer");
+/// For the form: with `no-referrer` browsers post it with `Origin: null`, which is refused. An origin holds no token either.
+const ORIGIN_ONLY: (&str, &[u8]) = ("referrer-policy", b"strict-origin");
 
 /// Makes the pages.
 pub(super) struct LivePages {
@@ -69,7 +71,7 @@ impl LivePages {
                 Some(cookie) => to_the_page(reply, Some(&cookie)),
                 // The address is no secret any more, and none to keep.
                 None if self.visitors.knows(visit.request) => to_the_page(reply, None),
-                None => self.form(reply, true),
+                None => self.form(reply, Asked::SpentAddress),
             };
         }
         if method == "POST" {
@@ -77,20 +79,20 @@ impl LivePages {
             let given = form_token(visit.body).filter(|given| self.token.matches(given.as_bytes()));
             return match given.and_then(|_| self.visitors.welcome().ok()) {
                 Some(cookie) => to_the_page(reply, Some(&cookie)),
-                None => self.form(reply, true),
+                None => self.form(reply, Asked::WrongToken),
             };
         }
         if visit.has_token || self.visitors.knows(visit.request) {
             let csp: (&str, &[u8]) = ("content-security-policy", dashboard::csp().as_bytes());
-            return reply.send(200, GUARDS.into_iter().chain([HTML, csp]), dashboard::page().as_bytes());
+            return reply.send(200, GUARDS.into_iter().chain([NO_REFERRER, HTML, csp]), dashboard::page().as_bytes());
         }
-        self.form(reply, false)
+        self.form(reply, Asked::Nothing)
     }
 
-    /// The form; `refused`: what was given is not the token.
-    fn form(&self, reply: Responder<'_>, refused: bool) -> std::io::Result<()> {
+    /// The form; `asked`: what was tried before.
+    fn form(&self, reply: Responder<'_>, asked: Asked) -> std::io::Result<()> {
         let csp: (&str, &[u8]) = ("content-security-policy", dashboard::csp().as_bytes());
-        reply.send(401, GUARDS.into_iter().chain([HTML, csp]), dashboard::login(refused).as_bytes())
+        reply.send(401, GUARDS.into_iter().chain([ORIGIN_ONLY, HTML, csp]), dashboard::login(asked).as_bytes())
     }
 
     /// Hands the connection to the broadcast thread.
@@ -193,7 +195,7 @@ fn is_key(key: &[u8]) -> bool {
 /// Sends a browser to the bare address of the page: no token stays in its history or goes to anybody as a referrer.
 fn to_the_page(reply: Responder<'_>, cookie: Option<&str>) -> std::io::Result<()> {
     let cookie = cookie.map(|cookie| ("set-cookie", cookie.as_bytes()));
-    reply.send(303, GUARDS.into_iter().chain([("location", &b"/dashboard"[..])]).chain(cookie), b"")
+    reply.send(303, GUARDS.into_iter().chain([NO_REFERRER, ("location", &b"/dashboard"[..])]).chain(cookie), b"")
 }
 
 /// The field `token` of a form.

@@ -366,6 +366,18 @@ def asks_for_the_token(browser, fake):
         expect_rows(page)
 
 
+def refuses_a_wrong_token(browser, url):
+    """Every browser must be able to send the form: with some referrer policies it is sent with `Origin: null`, and refused."""
+    context = getattr(browser, "browser", browser).new_context()
+    page = context.new_page()
+    page.goto(url + "?token=used")
+    if page.locator("#token").count():
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("[role=alert]")).to_contain_text("not the router's token")
+    context.close()
+
+
 def says_how_to_begin(browser, shots):
     empty = FakeRouter(rate=0, budget=None, earlier=False).start()
     try:
@@ -418,7 +430,7 @@ def heap_of(tools):
     return tools.send("Runtime.getHeapUsage")["usedSize"]
 
 
-ANY = [opens_at_once, works_by_keyboard, fits_every_width, has_two_themes, keeps_still_on_request]
+ANY = [opens_at_once, works_by_keyboard, fits_every_width, has_two_themes, keeps_still_on_request, refuses_a_wrong_token]
 FAKE = [
     shows_calls_as_they_happen,
     inserts_text_as_text,

@@ -363,7 +363,9 @@ class Pages(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def document(self, name, status=200):
-        self.answer(status, "text/html; charset=utf-8", self.router.documents[name], content_security_policy=self.router.policy)
+        referrer = "no-referrer" if name == "PAGE" else "strict-origin"
+        fields = {"content-security-policy": self.router.policy, "referrer-policy": referrer}
+        self.answer(status, "text/html; charset=utf-8", self.router.documents[name], **fields)
 
     def do_GET(self):
         url = urlsplit(self.path)
@@ -389,6 +391,9 @@ class Pages(BaseHTTPRequestHandler):
             self.answer(403, "text/plain", "")
             return
         token = parse_qs(self.rfile.read(int(self.headers.get("content-length", 0))).decode()).get("token", [""])[0]
+        if self.headers.get("origin") not in (None, "http://" + self.headers["host"]):
+            self.answer(403, "application/json", "{}")
+            return
         if token != TOKEN:
             self.document("LOGIN_AGAIN", 401)
             return

@@ -1,8 +1,9 @@
 //! `demo`: the whole product on one machine. A mock provider, a router in front of it, and real requests over real sockets.
 //!
 //! The router's own delay is measured, not guessed: a second mock that answers at once is asked directly and through a second router, in
-//! turns, and the medians are subtracted. Then a budget is spent, see [`money`].
+//! turns, and the medians are subtracted. Then a budget is spent, see [`money`]. On a terminal the router stays up, with traffic for its dashboard to show: see [`life`].
 
+mod life;
 mod money;
 
 use super::args::Invocation;
@@ -82,17 +83,27 @@ fn show(port: u16, json: bool, stays: bool, outside: &Outside<'_>, console: &mut
     } else {
         tell(&accounts, console);
         spent.tell(console);
-        if stays {
-            console.line(&format!("\nSee it live: {}", router.dashboard_url()));
-        }
         console.line(&how_to_try(&router, stays));
     }
     if stays {
-        console.line("\nThe demo stays up until Ctrl-C.");
-        signals::wait();
+        stay(&router, console)?;
     }
     router.shutdown();
     Ok(if ok { OK } else { FAILED })
+}
+
+/// Keeps the router at work until the first signal; then calls under way are cut, since nobody waits for them.
+fn stay(router: &LlmRouter, console: &mut Console) -> Result<(), Error> {
+    let life = life::Life::on(router);
+    std::thread::scope(|scope| {
+        life.begin(scope)?;
+        console.line(&console.paint(Paint::Bold, &format!("\nSee it live: {}", router.dashboard_url())));
+        console.line("Three agents are at work there. The demo stays up until Ctrl-C.");
+        signals::wait();
+        life.stop();
+        router.shutdown_within(Duration::ZERO);
+        Ok(())
+    })
 }
 
 /// A router's config with both providers on the mock.
@@ -123,7 +134,7 @@ fn open(port: u16) -> Result<Connection, Failure> {
 }
 
 fn once(to: &mut Connection, protocol: Protocol, model: &str, stream: bool, token: &str) -> Result<Answer, Failure> {
-    chat::ask(to, &Question { protocol, model, text: "Hello!", stream, token }, &mut |_| {})
+    chat::ask(to, &Question { protocol, model, text: "Hello!", stream, token, fields: &[] }, &mut |_| {})
 }
 
 /// The median time to the first token through the router, less the same asked of the provider directly, in its own protocol.

@@ -154,8 +154,10 @@ function drawLine(chart, values, layer, y) {
     if (value === null) return;
     const x = gapLeft() + (at + 0.5) * step;
     if (before === null || at - before > 8) {
-      context.moveTo(x, y(value));
-      context.lineTo(x + 0.01, y(value));
+      // One that stands alone would be a speck.
+      const half = values.slice(at + 1, at + 9).some((next) => next !== null) ? 0 : step / 3;
+      context.moveTo(x - half, y(value));
+      context.lineTo(x + half + 0.01, y(value));
     } else context.lineTo(x, y(value));
     before = at;
   });

@@ -50,7 +50,7 @@ function usd(dollars) {
   if (dollars >= 1000) return "$" + count(dollars);
   if (dollars >= 1) return "$" + dollars.toFixed(2);
   if (dollars >= 0.1) return "$" + dollars.toFixed(3);
-  const places = Math.min(9, 1 - Math.floor(Math.log10(dollars)));
+  const places = Math.min(9, (dollars < 1e-6 ? 0 : 1) - Math.floor(Math.log10(dollars)));
   return "$" + dollars.toFixed(places);
 }
 

@@ -122,9 +122,13 @@ function statusText(call) {
   const { event } = call;
   if (call.kind === "running") return event.stream ? "streaming" : "running";
   if (call.kind === "lost") return "end not seen";
-  const reason = event.code || (event.end === "complete" || event.end === "refused" ? "" : event.end.replaceAll("_", " "));
-  return event.status + (reason ? " " + reason : "");
+  const reason = event.code || (event.end === "complete" || event.end === "refused" ? "" : event.end);
+  // Status 0: there was none.
+  return [event.status || "", reason.replaceAll("_", " ")].filter(Boolean).join(" ") || "no answer";
 }
+
+// What is too small for its column; the details have every digit.
+const briefCost = (event) => (event.cost_nano_usd > 0 && event.cost_nano_usd < 1000 ? "<$0.000001" : cost(event));
 
 function cellTexts(call, now) {
   const { event } = call;
@@ -138,8 +142,8 @@ function cellTexts(call, now) {
     event.provider || DASH,
     event.agent || DASH,
     event.method + " " + event.path,
-    used ? count(event.input_tokens) + " \u2192 " + count(event.output_tokens) : none,
-    open || (!used && event.cost_nano_usd === 0) ? none : cost(event),
+    used ? short(event.input_tokens) + " \u2192 " + short(event.output_tokens) : none,
+    open || (!used && event.cost_nano_usd === 0) ? none : briefCost(event),
     open ? none : span(event.first_byte_ms),
     call.kind === "running" ? clock(now - event.at) : open ? "" : span(event.duration_ms),
   ];

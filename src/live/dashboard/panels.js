@@ -42,7 +42,8 @@ function renderBudget() {
   byId("bar-spent").style.width = 100 * spent + "%";
   byId("bar-held").style.width = 100 * held + "%";
   node.dataset.level = spent >= 0.95 ? "bad" : spent >= 0.8 ? "warn" : "calm";
-  setText(byId("share"), (100 * spent).toFixed(spent < 0.1 ? 1 : 0) + "\u202f%");
+  // Rounded down: a budget is not spent before it is.
+  setText(byId("share"), (spent < 0.1 ? Math.floor(1000 * spent) / 10 : Math.floor(100 * spent)) + "\u202f%");
   byId("bar").setAttribute("aria-valuenow", Math.round(100 * spent));
   renderThresholds(Array.isArray(stats.thresholds) ? stats.thresholds : [...store.reached]);
 }
@@ -125,7 +126,7 @@ function healthRow(name, group, level) {
   const rate = group.failed / group.calls;
   return element("tr", { class: level },
     element("th", { scope: "row", title: name }, element("i", { class: "dot " + last.kind, "aria-hidden": "true" }), element("span", {}, name)),
-    element("td", { class: last.kind }, last.event.end === "upstream_cut" ? "cut" : String(last.event.status)),
+    element("td", { class: last.kind }, last.event.end === "upstream_cut" ? "cut" : String(last.event.status || DASH)),
     element("td", { class: rate >= 0.05 ? "failed" : "" }, percent(group.failed, group.calls)),
     element("td", {}, span(median)),
     element("td", {}, count(group.calls)));
