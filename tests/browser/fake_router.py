@@ -355,7 +355,7 @@ class Pages(BaseHTTPRequestHandler):
             "content-type": kind,
             "content-length": str(len(body)),
             "cache-control": "no-store",
-            "referrer-policy": "same-origin",
+            "referrer-policy": "strict-origin",
             **fields,
         }.items():
             self.send_header(name.replace("_", "-"), value)
