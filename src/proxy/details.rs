@@ -155,7 +155,7 @@ impl Contents {
 
 /// Whether a request's field carries a credential, by its name: also one that is not meant for us.
 fn carries_credentials(name: &str) -> bool {
-    const WORDS: [&str; 8] = ["authorization", "cookie", "api-key", "apikey", "token", "secret", "password", "credential"];
+    const WORDS: [&str; 8] = ["auth", "cookie", "api-key", "apikey", "token", "secret", "password", "credential"];
     let name = name.to_ascii_lowercase();
     WORDS.iter().any(|word| name.contains(word))
 }

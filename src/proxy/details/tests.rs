@@ -36,6 +36,7 @@ fn credentials_are_left_out() {
         ("api-key", "x"),
         ("Cookie", "x"),
         ("Proxy-Authorization", "x"),
+        ("X-Auth-Key", "x"),
         ("x-amz-security-token", "x"),
         ("x-goog-api-key", "x"),
         ("x-note", "my key is sk-KEYCANARY, mind"),
