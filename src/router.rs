@@ -20,6 +20,7 @@ use crate::proxy::purse::Purse;
 use crate::proxy::tell;
 use crate::row::Row;
 use crate::secret::Secret;
+use crate::wire::news::Hello;
 use history::Restoring;
 use keeping::Keeping;
 use pages::LivePages;
@@ -101,6 +102,7 @@ impl LlmRouter {
         let purse = Arc::new(Purse::new(state, config.spending.wait));
         let agents = config.agents.clone();
         let live = Live::start(config.capture)?;
+        live.introduce(Hello { started_at: tell::now(), ledger: config.state.is_some(), capture: config.capture });
         match history::recent(&keeping, RECENT) {
             Ok(events) => live.replay(events),
             Err(error) => log::warn!("events of earlier runs are left out: {error}"),
@@ -119,7 +121,7 @@ impl LlmRouter {
             Listener::TinyHttp => Front::Tiny(TinyServer::start(listener, limits, proxy.clone()).map_err(bind)?),
         };
         let port = front.port();
-        pages.listens_at(address(&host, port));
+        pages.listens_at(address(&host, port), port);
         let started = Event::RouterStarted { at: tell::now(), port };
         tell::log(&started);
         live.tell(started);

@@ -243,6 +243,49 @@ fn a_stuck_reader_is_told_exactly_what_it_missed_and_costs_the_others_nothing() 
     assert_eq!((came + missed, came >= 4096, missed > 0), (10_001, true, true));
 }
 
+/// How often the broadcast threads of this process have gone to sleep, as Linux tells it.
+fn sleeps() -> u64 {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let status = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+    let theirs = status.filter(|status| status.starts_with("Name:\tiron-live\n"));
+    let counts = theirs.filter_map(|status| status.split("\nvoluntary_ctxt_switches:").nth(1)?.lines().next()?.trim().parse::<u64>().ok());
+    counts.sum()
+}
+
+/// Alone in its process, see `alone`: other tests have broadcast threads, too.
+#[test]
+fn many_stuck_readers_let_the_thread_sleep() {
+    alone("many_stuck_readers_let_the_thread_sleep", || {
+        let live = live();
+        let stuck: Vec<_> = (0..300)
+            .map(|_| {
+                let (ours, theirs) = pair();
+                socket2::SockRef::from(&ours).set_recv_buffer_size(4 << 10).expect("set");
+                socket2::SockRef::from(&theirs).set_send_buffer_size(4 << 10).expect("set");
+                live.join(theirs, Vec::new(), None);
+                ours
+            })
+            .collect();
+        (1..=200).for_each(|at| live.tell(large(at)));
+        std::thread::sleep(Duration::from_millis(500));
+        let before = sleeps();
+        std::thread::sleep(Duration::from_secs(1));
+        let slept = sleeps() - before;
+        assert!(slept < 60, "awake {slept} times a second for {} who take nothing", stuck.len());
+    });
+}
+
+/// Runs a test in a process of its own.
+fn alone(name: &str, test: impl FnOnce()) {
+    if std::env::var_os("IRON_TEST_ALONE").is_some() {
+        return test();
+    }
+    let program = std::env::current_exe().expect("this program");
+    let ended = std::process::Command::new(program).args([name, "--exact", "--nocapture"]).env("IRON_TEST_ALONE", "1").output();
+    let ended = ended.expect("it runs");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
 #[test]
 fn a_gap_is_told_without_any_further_event() {
     let live = live();

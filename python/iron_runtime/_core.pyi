@@ -264,11 +264,11 @@ class LlmRouter:
             RuntimeError: In a forked child.
 
         Example:
+            >>> seen = []
             >>> with LlmRouter(mock=True) as router:
-            ...     router.on_event(lambda event: print(event["type"]), since=0)
-            <iron_runtime._events.Listener ...>
-            router_started
-            router_stopped
+            ...     listener = router.on_event(seen.append, since=0)
+            >>> [event["type"] for event in seen]
+            ['router_started', 'router_stopped']
         """
 
     def env(self, agent: str | None = None) -> dict[str, str]:

@@ -606,7 +606,7 @@ def test_the_dashboard_opens_once_for_each_address(iron_router: LlmRouter) -> No
     assert address.startswith(plain + "?token=") and iron_router.api_key not in address and address != iron_router.dashboard_url
     browser = Browser()
     status, fields, _ = browser.go(address)
-    assert status == 303 and fields["location"] == "/dashboard" and fields["referrer-policy"] == "no-referrer"
+    assert status == 303 and fields["location"] == "/dashboard" and fields["referrer-policy"] == "same-origin"
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= {word.strip() for word in fields["set-cookie"].split(";")}
     status, fields, text = browser.go(plain)
     assert status == 200 and fields["content-type"].startswith("text/html") and "<html" in text

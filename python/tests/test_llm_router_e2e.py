@@ -336,7 +336,8 @@ def test_levels_may_change_while_it_runs(mock: MockProvider, caplog: pytest.LogC
         with caplog.at_level(logging.INFO, "iron_runtime"):
             post(router, CHAT)
             router.stop()
-        assert sum("llm_request_completed" in record.getMessage() for record in caplog.records) == 1
+        # The first call may be told late: its client had the reply before.
+        assert sum("llm_request_completed #2 " in record.getMessage() for record in caplog.records) == 1
     logging.disable(logging.CRITICAL)
     try:
         caplog.clear()

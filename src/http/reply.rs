@@ -91,6 +91,11 @@ impl<'a> Responder<'a> {
         Ok((socket, read_ahead.to_vec()))
     }
 
+    /// Whether [`Responder::upgrade`] has a connection to hand over: the request has no body, and the listener can give its sockets away.
+    pub fn can_upgrade(&self) -> bool {
+        self.handover.is_some()
+    }
+
     /// The client's side of the connection, to be asked while nothing is written.
     pub fn client(&self) -> Client {
         self.client.clone()
@@ -425,6 +430,7 @@ fn reason(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         422 => "Unprocessable Content",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",

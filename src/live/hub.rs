@@ -501,6 +501,8 @@ impl Subscriber {
     fn due(&self, now: Instant) -> Option<Instant> {
         let behind = self.behind.is_some();
         match &self.outlet {
+            // Each of them at its own time, a thousand would keep the thread awake.
+            Outlet::Socket(socket) if socket.is_stuck() => None,
             Outlet::Socket(socket) => socket.retry_at().or_else(|| (behind && socket.has_room()).then_some(now)),
             Outlet::Feed(feed) => behind.then(|| if feed.has_room() { now } else { now + REFILL }),
         }

@@ -1,5 +1,5 @@
-//! What happens, shown while it happens: the last events in a ring ([`ring`]), one thread that sends them to whoever subscribed ([`hub`],
-//! [`socket`], [`subscription`], at most so many of them: [`seat`]), figures for Prometheus ([`metrics`]), the page for people ([`dashboard`]).
+//! What happens, shown while it happens: the last events in a ring (`ring`), one thread that sends them to whoever subscribed (`hub`,
+//! `socket`, `subscription`, at most so many of them: `seat`), figures for Prometheus (`metrics`), the page for people (`dashboard`).
 //!
 //! A request's thread pays for two short locks and, if somebody listens, one wake-up; it never waits for a subscriber, and what a
 //! subscriber can't take in time is counted and told to him as a gap.

@@ -196,6 +196,11 @@ impl Socket {
         self.blocked.map(|blocked| blocked.retry)
     }
 
+    /// Whether it has taken nothing for so long that it may wait until all of them are looked at.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.blocked.is_some_and(|blocked| blocked.pause >= RETRY_LAST)
+    }
+
     /// Whether nothing is left to do but to drop it.
     pub(super) fn is_over(&self) -> bool {
         self.phase == Phase::Over

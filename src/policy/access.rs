@@ -26,7 +26,7 @@ pub fn access(rules: &AccessRules, request: &Inbound<'_>, needs_token: bool) -> 
             format!("the Host header {host:?} is not a loopback name; allow it with --allow-host {}", bare_host(host)),
         ));
     }
-    if let Some(origin) = request.headers.get("origin") {
+    for origin in request.headers.all("origin") {
         let origin = std::str::from_utf8(origin).unwrap_or_default();
         if !rules.allows_origin(origin, host) {
             return Err(Refusal::new(
@@ -138,7 +138,7 @@ mod tests {
             ("null", false),
             ("", false),
         ] {
-            let got = check(&[("host", "127.0.0.1:80"), ("origin", origin)], false);
+            let got = check(&[("host", "127.0.0.1:80"), ("origin", "http://127.0.0.1:80"), ("origin", origin)], false);
             assert_eq!(got, if ok { Ok(()) } else { Err(Reason::ForbiddenOrigin) }, "{origin}");
         }
     }

@@ -472,7 +472,7 @@ impl Proxy {
         }
         let nominated = headers::Nominated::by(request.headers.all("connection"));
         let mut fields = Vec::with_capacity(request.headers.0.len() + 1);
-        fields.extend(request.headers.iter().filter(|(name, _)| nominated.lets_to_provider(name)));
+        fields.extend(request.headers.iter().filter(|(name, value)| nominated.lets_field_to_provider(name, value)));
         if routed.translation.is_some() {
             translation::set_fields(&mut fields, call.protocol);
         } else if call.endpoint.takes_model() && self.config.upstreams[call.upstream.0].usage == UsageMode::Inject {

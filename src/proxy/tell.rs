@@ -165,3 +165,57 @@ pub(crate) fn now() -> UnixMs {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     UnixMs(since.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{End, Outcome};
+    use crate::row::Bill;
+    use crate::wire::news;
+    use serde_json::{Map, Value as Json};
+    use std::sync::Arc;
+
+    /// The names of an event's members.
+    struct Names(Vec<String>);
+
+    impl<'kvs> VisitSource<'kvs> for Names {
+        fn visit_pair(&mut self, name: Key<'kvs>, _: Value<'kvs>) -> Result<(), kv::Error> {
+            self.0.push(name.to_string());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn members_have_the_names_that_subscribers_see() {
+        let info = Arc::new(RequestInfo {
+            serial: 1,
+            at: UnixMs(0),
+            agent: None,
+            upstream: "openai".into(),
+            method: "POST".into(),
+            path: "/v1/chat/completions".into(),
+            model: None,
+            stream: false,
+            request_bytes: None,
+            translated: false,
+        });
+        let row = Arc::new(Row::new(info.clone(), Outcome::failed(502, End::UpstreamFailed, Duration::ZERO), Bill::nothing(), None));
+        let crossing = Crossing { agent: None, percent: 80, spent: Default::default(), limit: Default::default() };
+        for event in [
+            Event::RouterStarted { at: UnixMs(0), port: 1 },
+            Event::RouterStopped { at: UnixMs(0) },
+            Event::RequestStarted(info),
+            Event::RequestFailed(row),
+            Event::ThresholdReached { at: UnixMs(0), crossing },
+            Event::LedgerFailed { at: UnixMs(0), why: "full".into() },
+        ] {
+            let mut names = Names(Vec::new());
+            assert!(Members(&event).visit(&mut names).is_ok());
+            let seen: Map<String, Json> = serde_json::from_str(&news::json(1, &event)).unwrap_or_default();
+            let mut seen: Vec<String> = seen.keys().filter(|name| !matches!(name.as_str(), "seq" | "at")).cloned().collect();
+            seen.sort();
+            names.0.sort();
+            assert_eq!(names.0, seen, "{}", event.name());
+        }
+    }
+}

@@ -239,11 +239,11 @@ impl LlmRouter {
     ///     RuntimeError: In a forked child.
     ///
     /// Example:
+    ///     >>> seen = []
     ///     >>> with LlmRouter(mock=True) as router:
-    ///     ...     router.on_event(lambda event: print(event["type"]), since=0)
-    ///     <iron_runtime._events.Listener ...>
-    ///     router_started
-    ///     router_stopped
+    ///     ...     listener = router.on_event(seen.append, since=0)
+    ///     >>> [event["type"] for event in seen]
+    ///     ['router_started', 'router_stopped']
     #[pyo3(signature = (callback, since=None))]
     fn on_event<'py>(
         &self,

@@ -3,7 +3,7 @@
 use super::history::Ask;
 use super::keeping::Keeping;
 use super::visitors::Visitors;
-use crate::call::{Inbound, Protocol, Reason, Refusal};
+use crate::call::{BodyLength, Inbound, Protocol, Reason, Refusal, Version};
 use crate::http::{Body, Responder};
 use crate::live::dashboard::Asked;
 use crate::live::metrics::{CONTENT_TYPE, Money};
@@ -46,7 +46,8 @@ impl LivePages {
     }
 
     /// The router listens at this address.
-    pub(super) fn listens_at(&self, address: String) {
+    pub(super) fn listens_at(&self, address: String, port: u16) {
+        self.visitors.come_to(port);
         let _ = self.address.set(address);
     }
 
@@ -61,8 +62,10 @@ impl LivePages {
 
     /// The page, the form that asks for the token, or a cookie and the way to the page.
     fn dashboard(&self, visit: Visit<'_, '_>, reply: Responder<'_>) -> std::io::Result<()> {
-        let target = visit.request.target;
-        let invited = target.split_once('?').and_then(|(_, query)| route::form_field(query, "token"));
+        let Inbound { method, target, .. } = *visit.request;
+        // By HEAD come those who only look whether there is something: the token is not theirs to use up.
+        let query = target.split_once('?').filter(|_| method == "GET");
+        let invited = query.and_then(|(_, query)| route::form_field(query, "token"));
         if let Some(token) = invited {
             return match self.visitors.enter(&token) {
                 Some(cookie) => to_the_page(reply, Some(&cookie)),
@@ -71,11 +74,12 @@ impl LivePages {
                 None => self.form(reply, Asked::SpentAddress),
             };
         }
-        if visit.request.method == "POST" {
-            let given = form_token(visit.body);
-            return match self.visitors.welcome() {
-                Ok(cookie) if given.is_some_and(|given| self.token.matches(given.as_bytes())) => to_the_page(reply, Some(&cookie)),
-                _ => self.form(reply, Asked::WrongToken),
+        if method == "POST" {
+            // The token first: a cookie is made, and may take the place of another, for those only who have it.
+            let given = form_token(visit.body).filter(|given| self.token.matches(given.as_bytes()));
+            return match given.and_then(|_| self.visitors.welcome().ok()) {
+                Some(cookie) => to_the_page(reply, Some(&cookie)),
+                None => self.form(reply, Asked::WrongToken),
             };
         }
         if visit.has_token || self.visitors.knows(visit.request) {
@@ -93,13 +97,19 @@ impl LivePages {
 
     /// Hands the connection to the broadcast thread.
     fn events(&self, visit: &Visit<'_, '_>, reply: Responder<'_>) -> std::io::Result<()> {
-        let fields = &visit.request.headers;
-        let is_websocket = fields.text("upgrade").is_some_and(|name| name.eq_ignore_ascii_case("websocket"));
-        let (true, Some("13"), Some(key)) = (is_websocket, fields.text("sec-websocket-version"), fields.get("sec-websocket-key")) else {
+        let Some(key) = handshake_key(visit.request) else {
             let message = "/events is a WebSocket: connect with one (ws://…/events, version 13), and the client token";
             let refused = Refusal::new(Reason::Invalid("upgrade_required"), message);
             return send_refusal(reply, &refused, 426, [("upgrade", &b"websocket"[..]), ("sec-websocket-version", b"13")]);
         };
+        if visit.request.length != BodyLength::None {
+            let refused = Refusal::new(Reason::Invalid("invalid_upgrade"), "a request for a WebSocket has no body");
+            return send_refusal(reply, &refused, 400, []);
+        }
+        if !reply.can_upgrade() {
+            let message = "this listener can't hand connections over, so there are no live events; choose the listener \"own\"";
+            return send_refusal(reply, &Refusal::new(Reason::UpgradeUnsupported, message), 501, []);
+        }
         let query = visit.request.target.split_once('?').map(|(_, query)| query).unwrap_or_default();
         let since = route::form_field(query, "since").and_then(|since| since.parse().ok());
         let accept = derive_accept_key(key);
@@ -162,6 +172,24 @@ impl LivePages {
             }
         }
     }
+}
+
+/// The key of a WebSocket's opening handshake (RFC 6455, section 4.2.1); `None`: it is none.
+fn handshake_key<'r>(request: &Inbound<'r>) -> Option<&'r [u8]> {
+    let fields = &request.headers;
+    let options = |name, wanted: &str| {
+        let values = fields.all(name).filter_map(|value| std::str::from_utf8(value).ok());
+        values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(wanted))
+    };
+    let is_upgrade = request.method == "GET" && request.version == Version::Http11 && options("connection", "upgrade");
+    let is_websocket = options("upgrade", "websocket") && fields.text("sec-websocket-version") == Some("13");
+    fields.get("sec-websocket-key").filter(|key| is_upgrade && is_websocket && is_key(key))
+}
+
+/// Whether this is sixteen bytes in base64.
+fn is_key(key: &[u8]) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.strip_suffix(b"==").is_some_and(|letters| letters.len() == 22 && letters.iter().all(is_letter))
 }
 
 /// Sends a browser to the bare address of the page: no token stays in its history or goes to anybody as a referrer.

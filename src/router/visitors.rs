@@ -5,11 +5,9 @@ use crate::call::Inbound;
 use crate::error::Error;
 use crate::router::random_token;
 use crate::secret::Secret;
+use crate::wire::headers::DASHBOARD_COOKIE;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// The name of the cookie.
-const COOKIE: &str = "iron_dashboard";
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// One-time addresses that may be outstanding: the oldest goes first.
 const MAX_INVITED: usize = 16;
@@ -21,6 +19,7 @@ const MAX_KNOWN: usize = 64;
 #[derive(Default)]
 pub(super) struct Visitors {
     lists: Mutex<Lists>,
+    port: OnceLock<u16>,
 }
 
 #[derive(Default)]
@@ -30,6 +29,12 @@ struct Lists {
 }
 
 impl Visitors {
+    /// The router's port becomes part of the cookie's name: browsers keep the cookies of all ports of a host together, and one router's would
+    /// replace another's.
+    pub(super) fn come_to(&self, port: u16) {
+        let _ = self.port.set(port);
+    }
+
     /// A token that opens the door once.
     ///
     /// # Errors
@@ -42,8 +47,10 @@ impl Visitors {
 
     /// Uses up a one-time token: the cookie of whoever brought it. `None`: it is none, or was used before.
     pub(super) fn enter(&self, token: &str) -> Option<String> {
-        let at = self.lists().invited.iter().position(|invited| invited.matches(token.as_bytes()))?;
-        self.lists().invited.remove(at)?;
+        let mut lists = self.lists();
+        let at = lists.invited.iter().position(|invited| invited.matches(token.as_bytes()))?;
+        lists.invited.remove(at)?;
+        drop(lists);
         self.welcome().ok()
     }
 
@@ -53,9 +60,13 @@ impl Visitors {
     /// No random numbers.
     pub(super) fn welcome(&self) -> Result<String, Error> {
         let session = random_token()?;
-        let cookie = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/", session.expose());
+        let cookie = format!("{}={}; HttpOnly; SameSite=Strict; Path=/", self.cookie_name(), session.expose());
         keep(&mut self.lists().known, session, MAX_KNOWN);
         Ok(cookie)
+    }
+
+    fn cookie_name(&self) -> String {
+        self.port.get().map_or_else(|| DASHBOARD_COOKIE.into(), |port| format!("{DASHBOARD_COOKIE}_{port}"))
     }
 
     /// Whether the request comes from a browser that is known.
@@ -63,7 +74,7 @@ impl Visitors {
         let cookies = request.headers.all("cookie").filter_map(|value| std::str::from_utf8(value).ok());
         let mut sessions = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let lists = self.lists();
-        sessions.any(|(name, value)| name == COOKIE && lists.known.iter().any(|known| known.matches(value.as_bytes())))
+        sessions.any(|(name, value)| name.starts_with(DASHBOARD_COOKIE) && lists.known.iter().any(|known| known.matches(value.as_bytes())))
     }
 
     fn lists(&self) -> MutexGuard<'_, Lists> {

@@ -11,6 +11,9 @@ const HOP_BY_HOP: [&str; 8] =
 const OURS: [&str; 9] =
     ["host", "authorization", "x-api-key", "api-key", "proxy-authorization", "expect", "content-length", "x-iron-agent", "x-agent-name"];
 
+/// The beginning of the name of the cookie by which the router knows the dashboard's visitors.
+pub const DASHBOARD_COOKIE: &str = "iron_dashboard";
+
 /// The most characters of an agent's name.
 pub const MAX_LABEL: usize = 64;
 
@@ -43,6 +46,13 @@ impl<'a> Nominated<'a> {
     /// Whether a request field goes on to the provider.
     pub fn lets_to_provider(&self, name: &str) -> bool {
         !is_one_of(name, &HOP_BY_HOP) && !is_one_of(name, &OURS) && !self.names(name)
+    }
+
+    /// The same by name and value: a `Cookie` field with the dashboard's cookie in it was meant for us, and is a credential. It stays behind
+    /// whole: what a browser has beside it belongs to other servers of this machine.
+    pub fn lets_field_to_provider(&self, name: &str, value: &[u8]) -> bool {
+        let is_ours = || memchr::memmem::find(value, DASHBOARD_COOKIE.as_bytes()).is_some();
+        self.lets_to_provider(name) && !(name.eq_ignore_ascii_case("cookie") && is_ours())
     }
 
     /// Whether a reply field goes on to the client. Framing fields are set anew.
@@ -103,6 +113,20 @@ mod tests {
             let nominated = Nominated::by(connection.iter().copied());
             assert_eq!(nominated.lets_to_provider(name), to_provider, "{name}");
             assert_eq!(nominated.lets_to_client(name), to_client, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_dashboards_cookie_stays_here() {
+        let nominated = Nominated::by([].into_iter());
+        for (name, value, goes_on) in [
+            ("Cookie", "a=b", true),
+            ("Cookie", "iron_dashboard=x", false),
+            ("cookie", "a=b; iron_dashboard_8080=x", false),
+            ("x-note", "iron_dashboard=x", true),
+            ("authorization", "a=b", false),
+        ] {
+            assert_eq!(nominated.lets_field_to_provider(name, value.as_bytes()), goes_on, "{name}: {value}");
         }
     }
 

@@ -355,7 +355,7 @@ class Pages(BaseHTTPRequestHandler):
             "content-type": kind,
             "content-length": str(len(body)),
             "cache-control": "no-store",
-            "referrer-policy": "no-referrer",
+            "referrer-policy": "strict-origin",
             **fields,
         }.items():
             self.send_header(name.replace("_", "-"), value)
@@ -386,6 +386,10 @@ class Pages(BaseHTTPRequestHandler):
             self.answer(404, "text/plain", "")
 
     def do_POST(self):
+        # As the router does: a form from anywhere else, or from nowhere, is none.
+        if self.headers.get("origin") != f"http://{self.headers['host']}":
+            self.answer(403, "text/plain", "")
+            return
         token = parse_qs(self.rfile.read(int(self.headers.get("content-length", 0))).decode()).get("token", [""])[0]
         if self.headers.get("origin") not in (None, "http://" + self.headers["host"]):
             self.answer(403, "application/json", "{}")

@@ -183,8 +183,10 @@ impl Bank {
 
     /// Waits until the books are as wanted.
     pub(crate) fn wait(&self, what: &str, wanted: impl Fn(&Books) -> bool) {
-        let (_books, waited) = self.books.1.wait_timeout_while(self.books(), WAIT, |books| !wanted(books)).expect("books");
-        assert!(!waited.timed_out(), "waited in vain: {what}");
+        let (books, waited) = self.books.1.wait_timeout_while(self.books(), WAIT, |books| !wanted(books)).expect("books");
+        let (calls, leases) = (books.calls.clone(), books.leases.clone());
+        drop(books);
+        assert!(!waited.timed_out(), "waited in vain: {what}; {calls:?} {leases:?}");
     }
 }
 

@@ -98,6 +98,14 @@ impl Client {
         self.reply(&request.method)
     }
 
+    /// Everything that comes until `mark` has.
+    pub(crate) fn until(&mut self, mark: &[u8]) -> String {
+        while find(&self.unread, mark).is_none() {
+            assert!(self.fill(), "closed before it");
+        }
+        String::from_utf8_lossy(&self.unread).into_owned()
+    }
+
     /// Reads a reply to `method`.
     pub(crate) fn reply(&mut self, method: &str) -> Reply {
         let head = self.head().expect("a reply");

@@ -19,6 +19,7 @@ mod lease;
 mod life;
 mod live_rows;
 mod money;
+mod pages;
 mod passthrough;
 mod proxied;
 mod routing;

@@ -246,12 +246,23 @@ fn to_openai(asked: &Value, body: &Value) {
             _ => panic!("{message}"),
         }
     }
-    assert_eq!((calls, results), calls_of_anthropic(asked), "calls and results, in order");
+    let (asked_calls, asked_results) = calls_of_anthropic(asked);
+    assert!(are_fitted(&calls, &asked_calls) && are_fitted(&results, &asked_results), "calls and results, in order: {body}");
     let names: Vec<&str> = items(&body["tools"]).iter().map(|tool| text(&tool["function"]["name"])).collect();
     assert!(names.iter().all(|name| !name.is_empty()), "{body}");
     let choice = &body["tool_choice"];
     assert!(choice.is_null() || !names.is_empty(), "a choice of no tools: {body}");
     assert!(!choice.is_object() || names.contains(&text(&choice["function"]["name"])), "{body}");
+}
+
+/// Whether these ids are those that were asked for, but for the end of those that are too long.
+fn are_fitted(ids: &[&str], asked: &[&str]) -> bool {
+    const LONGEST: usize = 40;
+    let is_of = |(id, asked): (&&str, &&str)| {
+        let begins_alike = || id.chars().zip(asked.chars()).take(LONGEST - 9).all(|(a, b)| a == b);
+        id == asked || asked.chars().count() > LONGEST && id.chars().count() == LONGEST && begins_alike()
+    };
+    ids.len() == asked.len() && ids.iter().zip(asked).all(is_of)
 }
 
 /// The ids of the calls and of the results in a messages request.

@@ -1,5 +1,5 @@
-//! Figures for Prometheus: counters and histograms of calls by provider and model ([`labels`] bounds how many of those are kept apart), their
-//! text ([`text`]), and what is kept of them across a restart ([`saved`]).
+//! Figures for Prometheus: counters and histograms of calls by provider and model (`labels` bounds how many of those are kept apart), their
+//! text (`text`), and what is kept of them across a restart (`saved`).
 //!
 //! A call is counted once, by its closing event; the event of its start only moves the gauge. What is counted of it is what the ledger keeps of
 //! its row, microseconds and all, so that figures counted anew from rows are the same to the last digit.
