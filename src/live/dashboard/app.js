@@ -13,7 +13,7 @@ newChart("chart-tokens", { bars: true, format: short, layers: [
   { name: "input", colour: "--second", value: (bucket) => bucket.input - bucket.cached },
   { name: "cached", colour: "--third", value: (bucket) => bucket.cached },
 ] });
-newChart("chart-cost", { bars: true, format: usd, layers: [{ name: "cost", colour: "--accent", value: (bucket) => bucket.nano / 1e9 }] });
+newChart("chart-cost", { bars: true, format: usd, scaled: usdOnScale, layers: [{ name: "cost", colour: "--accent", value: (bucket) => bucket.nano / 1e9 }] });
 
 function setTheme(theme) {
   const root = document.documentElement;

@@ -8,11 +8,11 @@ const gapBottom = () => 20 * scale();
 const gapLeft = () => 50 * scale();
 
 // A chart: `layers` from the bottom up, each a name, a colour (a custom property of the page) and a value of a bucket.
-function newChart(id, { bars, format, layers }) {
+function newChart(id, { bars, format, scaled = (value) => onScale(format(value)), layers }) {
   const figure = byId(id);
   const canvas = figure.querySelector("canvas");
   const legend = figure.querySelector(".legend");
-  const chart = { canvas, context: canvas.getContext("2d"), bars, format, layers, width: 0, height: 0, tip: figure.querySelector(".tip") };
+  const chart = { canvas, context: canvas.getContext("2d"), bars, format, scaled, layers, width: 0, height: 0, tip: figure.querySelector(".tip") };
   for (const layer of layers) {
     const key = element("i", { class: bars ? "key bar" : layer.dashed ? "key dashed" : "key" });
     key.style.color = `var(${layer.colour})`;
@@ -114,7 +114,7 @@ function drawScale(chart, top, y) {
     context.stroke();
     context.fillStyle = colour("--muted");
     context.textAlign = "right";
-    context.fillText(value === 0 ? "0" : onScale(chart.format(value)), gapLeft() - 8, line);
+    context.fillText(value === 0 ? "0" : chart.scaled(value), gapLeft() - 8, line);
   }
   const minutes = (chart.step * chart.buckets.length) / 60000;
   context.textBaseline = "alphabetic";

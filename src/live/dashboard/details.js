@@ -122,10 +122,17 @@ const STAGES = [
 function waterfallOf(event) {
   const whole = Math.max(event.duration_ms, 0.001);
   let from = 0;
+  let broken = null;
   const rows = [];
-  for (const [name, member] of STAGES) {
+  for (const [stage, member] of STAGES) {
     const until = event[member];
-    if (until === null || until === undefined) continue;
+    if (until === null || until === undefined) {
+      broken = broken || stage;
+      continue;
+    }
+    // A call that broke off spent the rest of its time in the stage that did not end.
+    const name = member === "duration_ms" && broken !== null ? broken : stage;
+    broken = null;
     const bar = element("i");
     const to = Math.max(from, Math.min(until, whole));
     bar.style.left = (100 * from) / whole + "%";

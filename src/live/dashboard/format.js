@@ -54,6 +54,9 @@ function usd(dollars) {
   return "$" + dollars.toFixed(places);
 }
 
+// Dollars on a scale: below a cent in cents, so that they fit beside it.
+const usdOnScale = (dollars) => onScale(dollars > 0 && dollars < 0.01 ? (dollars * 100).toFixed(7) + "\u00a2" : usd(dollars));
+
 // What a call cost; one without a price says so.
 function cost(event) {
   if (event.cost_nano_usd === null || event.cost_nano_usd === undefined) return "no price";

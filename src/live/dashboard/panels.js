@@ -18,7 +18,7 @@ function renderState() {
     setText(byId("state-said"), STATE_TEXTS[line.state]());
   }
   setText(byId("state-text"), STATE_TEXTS[line.state]());
-  byId("retry").hidden = line.state !== "lost";
+  byId("retry").hidden = line.state !== "lost" && line.state !== "stopped";
   byId("signed-out").hidden = line.state !== "signed out";
   if (store.hello) {
     setText(byId("version"), store.hello.router || "");

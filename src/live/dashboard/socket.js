@@ -29,7 +29,7 @@ function hear(text) {
       continue;
     }
     if (event.type === "hello") greet(event);
-    else if (event.type === "router_stopped") line.state = "stopped";
+    else if (event.type === "router_stopped") stopped();
     else see(event);
     if (event.type === "gap") loadHistory(null);
   }
@@ -75,6 +75,13 @@ async function loadHistory(before) {
   }
 }
 
+// Nothing runs in a router that has stopped.
+function stopped() {
+  line.state = "stopped";
+  loseRunning();
+  store.changed = true;
+}
+
 function lost() {
   line.socket = null;
   const stopped = line.state === "stopped";
@@ -91,7 +98,7 @@ async function tryAgain() {
   const stopped = line.state === "stopped";
   line.state = "connecting";
   const reply = await fetch(address("stats")).catch(() => null);
-  if (reply && (reply.status === 401 || reply.status === 403)) line.state = "signed out";
+  if (reply && (reply.status === 401 || reply.status === 403)) signedOut();
   else if (reply && reply.ok) connect();
   else {
     if (stopped) line.state = "stopped";
@@ -115,8 +122,11 @@ async function refreshStats(now) {
   else if (reply && reply.status === 401) signedOut();
 }
 
+// What becomes of calls is no longer told to us, nor whether it is still the same run.
 function signedOut() {
   line.state = "signed out";
+  loseRunning();
+  store.changed = true;
   if (line.socket) {
     const socket = line.socket;
     line.socket = null;
