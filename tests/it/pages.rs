@@ -96,6 +96,7 @@ fn a_cookie_is_one_routers_and_stays_beside_anothers() {
 fn the_first_word_says_what_this_router_is() {
     let mut config = config();
     config.capture = true;
+    config.listener = iron_runtime::config::Listener::Own;
     let router = Router::start(config);
     let mut client = router.client();
     client.send(&handshake("GET", ("", "")).bytes());
