@@ -63,7 +63,12 @@ impl Running {
     fn tell_token(&self, base: &str, console: &mut Console) {
         match &self.token {
             TokenSource::Given => {}
-            TokenSource::File(path) | TokenSource::ToFile(path) => log::info!("client token: in {}", path.display()),
+            TokenSource::File(path) | TokenSource::ToFile(path) => {
+                log::info!("client token: in {}", path.display());
+                if console.err_is_terminal {
+                    console.note(&format!("see it live: {}", self.router.dashboard_url()));
+                }
+            }
             TokenSource::IcToken if console.err_is_terminal => {
                 console.note(&format!("clients send the IC token as their API key\nsee it live: {}", self.router.dashboard_url()));
             }

@@ -123,12 +123,12 @@ function statusText(call) {
   if (call.kind === "running") return event.stream ? "streaming" : "running";
   if (call.kind === "lost") return "end not seen";
   const reason = event.code || (event.end === "complete" || event.end === "refused" ? "" : event.end);
-  // Status 0: there was none.
-  return [event.status || "", reason.replaceAll("_", " ")].filter(Boolean).join(" ") || "no answer";
+  // The reason first: it says more than its number where there is no room for both. Status 0: there was none.
+  return [reason.replaceAll("_", " "), event.status || ""].filter(Boolean).join(" ") || "no answer";
 }
 
 // What is too small for its column; the details have every digit.
-const briefCost = (event) => (event.cost_nano_usd > 0 && event.cost_nano_usd < 1000 ? "<$0.000001" : cost(event));
+const briefCost = (event) => (event.cost_nano_usd > 0 && event.cost_nano_usd < 1000 ? "<0.0001\u00a2" : cost(event));
 
 function cellTexts(call, now) {
   const { event } = call;

@@ -118,8 +118,10 @@ async function refreshStats(now) {
   line.statsAt = Date.now();
   line.statsSeen = store.seen;
   const reply = await fetch(address("stats")).catch(() => null);
-  if (reply && reply.ok) store.stats = await reply.json().catch(() => store.stats);
-  else if (reply && reply.status === 401) signedOut();
+  if (reply && reply.ok) {
+    store.stats = await reply.json().catch(() => store.stats);
+    if (store.stats) seeLimit(store.stats.limit_usd ?? Infinity, line.statsAt);
+  } else if (reply && reply.status === 401) signedOut();
 }
 
 // What becomes of calls is no longer told to us, nor whether it is still the same run.

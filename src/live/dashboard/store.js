@@ -18,6 +18,7 @@ const store = {
   namesChanged: true,
   notices: new Map(),    // by what they are about: the newest of a kind replaces the one before
   reached: new Set(),    // percents of the router's own budget that spending has reached
+  reachedOf: null,       // that budget, in nano-dollars
   stats: null,
   hello: null,
   last: 0,               // the last sequence number seen
@@ -119,8 +120,20 @@ function notice(about, level, text) {
 
 function seeThreshold(event) {
   const whose = event.agent === null ? "The budget" : "The budget of " + event.agent;
-  if (event.agent === null) store.reached.add(event.percent);
+  if (event.agent === null) {
+    store.reached.add(event.percent);
+    store.reachedOf = event.limit_nano_usd;
+  }
   notice("budget of " + event.agent, event.percent >= 100 ? "bad" : event.percent >= 80 ? "warn" : "info", `${whose}, ${usd(event.limit_nano_usd / 1e9)}, is ${event.percent >= 100 ? "spent" : event.percent + "\u202f% spent"} since ${timeOfDay(event.at)}.`);
+}
+
+// Another budget: what was reached of the one before is no news.
+function seeLimit(usd, askedAt) {
+  const noted = store.notices.get("budget of null");
+  if (store.reachedOf === null || Math.abs(usd * 1e9 - store.reachedOf) < 1 || (noted && askedAt < noted.at)) return;
+  store.notices.delete("budget of null");
+  store.reached.clear();
+  store.reachedOf = null;
 }
 
 // Calls whose end may have been missed are no longer called running; their end still finds them if it comes.
