@@ -114,8 +114,21 @@ impl Session {
         made.map_err(|error| failure(path, &error))
     }
 
+    /// Turns to the write-ahead log. Where another process does the same at this moment, SQLite says so at once, whatever the time to wait.
+    fn use_wal(&self) -> rusqlite::Result<()> {
+        for _ in 0..200 {
+            match self.pragma_update(None, "journal_mode", "WAL") {
+                Err(rusqlite::Error::SqliteFailure(fault, _)) if fault.code == rusqlite::ErrorCode::DatabaseBusy => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                other => return other,
+            }
+        }
+        self.pragma_update(None, "journal_mode", "WAL")
+    }
+
     fn make(&mut self) -> rusqlite::Result<()> {
-        self.pragma_update(None, "journal_mode", "WAL")?;
+        self.use_wal()?;
         let work = self.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Another process may have been first.
         if number(&work, "user_version")? == 0 {

@@ -2,8 +2,9 @@
 //! are never changed and their ids only grow: whoever has that text and counts the rows behind it has counted every row once, whichever process
 //! wrote the text, and whenever it was killed.
 //!
-//! The transaction that takes rows in also counts them: usually no row is behind the text, and a start has nothing to count. Rows of a program
-//! that keeps no figures are counted later, a piece at a time.
+//! Reading a text and writing the next one costs what taking in a hundred rows does. So rows are counted when [`MANY`] of them have come, and
+//! the last of them when a run ends; after a kill a start counts the rest, which are few. Rows of a program that keeps no figures are counted
+//! later, a piece at a time.
 
 use super::db::{Session, failure};
 use super::entry::Entry;
@@ -16,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// Counts rows on top of an earlier text of its own (empty: there is none) and gives the new one. Of the rows it sees what [`Earlier::each`]
 /// says.
 pub type Digest = fn(earlier: &str, rows: &mut dyn Iterator<Item = Entry>) -> String;
+
+/// So many rows are counted together: a start that has as many to count takes some milliseconds for it.
+pub(super) const MANY: i64 = 2_000;
 
 /// The most rows counted at once: a larger backlog must not keep rows waiting.
 const PIECE: i64 = 10_000;
@@ -88,18 +92,20 @@ pub(super) fn extend(work: &Connection, digest: Digest, before: i64, rows: Vec<E
     keep(work, last(work)?, &digest(&text, &mut rows.into_iter()), upto)
 }
 
-/// Counts a piece of the rows that the figures miss; whether there are more. No lock is held meanwhile: where another process was faster, its
+/// Counts a piece of the rows that the figures miss, if those are at least `least`; whether there are more. No lock is held meanwhile: where another process was faster, its
 /// text stays.
-pub(super) fn catch_up(session: &Session, digest: Digest) -> rusqlite::Result<bool> {
+pub(super) fn catch_up(session: &Session, digest: Digest, least: i64) -> rusqlite::Result<bool> {
     let last = last(session)?;
     let upto: i64 = session.query_row("SELECT upto FROM figures", [], |row| row.get(0)).optional()?.unwrap_or(0);
-    if upto >= last {
+    if last.saturating_sub(upto) < least.max(1) {
         return Ok(false);
     }
     let (from, text) = kept(session)?;
     let to = last.min(from.saturating_add(PIECE));
     keep(session, to, &count(session, digest, &text, from, to)?, from)?;
-    Ok(to < last)
+    // Another process may have been faster, with fewer.
+    let upto: i64 = session.query_row("SELECT upto FROM figures", [], |row| row.get(0)).optional()?.unwrap_or(0);
+    Ok(upto < last)
 }
 
 /// Puts a text in the place of the one that had the rows up to `from`.
@@ -218,7 +224,7 @@ mod tests {
         record(&ledger, 1..=25_000);
         ledger.stop(PATIENCE);
         let session = Session::writer(&path, OPEN_WAIT).expect("a ledger");
-        let pieces: Vec<_> = std::iter::from_fn(|| catch_up(&session, digest).expect("counted").then_some(())).collect();
+        let pieces: Vec<_> = std::iter::from_fn(|| catch_up(&session, digest, 1).expect("counted").then_some(())).collect();
         assert_eq!(pieces.len(), 2);
         let earlier = Earlier::read(&session, &path).expect("a ledger");
         assert_eq!((earlier.text(), earlier.rows()), ("25000 312512500", 0));
@@ -250,7 +256,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 let path = &path;
-                scope.spawn(move || catch_up(&Session::writer(path, OPEN_WAIT).expect("a ledger"), digest).expect("counted"));
+                scope.spawn(move || catch_up(&Session::writer(path, OPEN_WAIT).expect("a ledger"), digest, 1).expect("counted"));
             }
         });
         assert_eq!(kept(&session).expect("figures"), (10, "10 55".into()));

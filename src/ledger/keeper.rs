@@ -296,11 +296,11 @@ impl Folder<'_> {
         if self.session.is_none() {
             self.session = Some(Session::writer(&keeper.path, FOLD_WAIT)?);
         }
-        self.catch_up();
+        self.catch_up(figures::MANY);
         let Some(session) = &mut self.session else { return Err(Error::Stopped) };
         session.wait(&keeper.path, FOLD_WAIT)?;
         while let Some(older) = self.older.front() {
-            let folded = fold::fold(session, &keeper.path, &older.journal.id, &older.reader, older.journal.len(), keeper.digest)?;
+            let folded = fold::fold(session, &keeper.path, &older.journal.id, &older.reader, older.journal.len(), None)?;
             fold::remove(&older.journal.path, &folded);
             let mut desk = guard(&keeper.desk);
             desk.older.bytes -= older.waiting.bytes;
@@ -314,7 +314,7 @@ impl Folder<'_> {
             self.reader = Some(guard(&keeper.desk).journal.reader().map_err(unreadable)?);
         }
         let Some(reader) = &self.reader else { return Err(Error::Stopped) };
-        let folded = fold::fold(session, &keeper.path, &id, reader, to.bytes, keeper.digest)?;
+        let folded = fold::fold(session, &keeper.path, &id, reader, to.bytes, None)?;
         Ok(Round { folded, number: id.number, to })
     }
 
@@ -358,15 +358,16 @@ impl Folder<'_> {
     /// Everything is in: the journal is not needed any more.
     fn finish(&mut self, folded: &Folded) {
         let path = guard(&self.keeper.desk).journal.path.clone();
+        while self.catch_up(1) {}
         self.session = None;
         fold::remove(&path, folded);
     }
 
-    /// Counts a piece of what others left uncounted into the figures; whether there is more. What fails is done in a later round: the rows
-    /// are in.
-    fn catch_up(&mut self) -> bool {
+    /// Counts a piece of the rows that the figures miss into them, if those are at least so many; whether there is more. What fails is done
+    /// in a later round: the rows are in.
+    fn catch_up(&mut self, least: i64) -> bool {
         let (Some(session), Some(digest)) = (&mut self.session, self.keeper.digest) else { return false };
-        figures::catch_up(session, digest).unwrap_or_else(|error| {
+        figures::catch_up(session, digest, least).unwrap_or_else(|error| {
             log::debug!("ledger {}: figures wait: {error}", self.keeper.path.display());
             false
         })
@@ -374,7 +375,7 @@ impl Folder<'_> {
 
     /// All of it, as long as nothing else is to be done.
     fn catch_up_idly(&mut self) {
-        while self.catch_up() {
+        while self.catch_up(1) {
             let desk = guard(&self.keeper.desk);
             if desk.closed.is_some() || desk.wanted || desk.waiting() > 0 {
                 return;
